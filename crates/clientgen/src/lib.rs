@@ -1,0 +1,1 @@
+//! Toolchain -> files for Bazel and other clients. Pure.

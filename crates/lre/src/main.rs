@@ -1,0 +1,2 @@
+//! The `lre` command.
+fn main() {}

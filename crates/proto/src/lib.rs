@@ -1,0 +1,12 @@
+//! Wire types of the Remote Execution API. Nothing else.
+//!
+//! `re` and its neighbours come from the `bazel-remote-apis` crate as they are; `bytestream` is
+//! ours, because its messages carry every byte of a build (see there).
+#![forbid(unsafe_code)]
+
+pub mod bytestream;
+
+pub use bazel_remote_apis::build::bazel::remote::asset::v1 as asset;
+pub use bazel_remote_apis::build::bazel::remote::execution::v2 as re;
+pub use bazel_remote_apis::build::bazel::semver;
+pub use bazel_remote_apis::google::{longrunning, protobuf, rpc};

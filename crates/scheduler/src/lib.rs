@@ -1,0 +1,1 @@
+//! Queue and admission as a step function. Pure.

@@ -1,0 +1,2 @@
+//! Listeners and the services of the Remote Execution API.
+#![forbid(unsafe_code)]

@@ -1,0 +1,193 @@
+//! The bytes of a blob, in whichever form somebody already has them.
+use bytes::Bytes;
+use lre_model::{Digest, DigestFunction, Hasher};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The bytes of a blob.
+///
+/// A worker that wants a hard link takes the path and copies only where there is none; nobody has
+/// to guess which store stands behind the trait.
+#[derive(Clone, Debug)]
+pub enum Blob {
+    /// In memory. Only for what is known to be small.
+    Bytes(Bytes),
+    /// In a file. However large, it is never in memory as a whole.
+    File(FileBlob),
+}
+
+/// A blob in a file.
+///
+/// The open file keeps the bytes readable even if the name goes away.
+#[derive(Clone, Debug)]
+pub struct FileBlob {
+    file: Arc<File>,
+    path: PathBuf,
+    size_bytes: u64,
+    origin: Origin,
+    proven: Option<Digest>,
+}
+
+/// What may be done with the file behind a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Belongs to a store and never changes: may be hard-linked, must not be touched.
+    Store,
+    /// Given up by its owner, and nobody has it open for writing: may be linked or renamed, its mode
+    /// and times may change.
+    Owned,
+    /// Somebody else's, who may change it at any time: must be copied.
+    Foreign,
+}
+
+impl FileBlob {
+    /// Opens a file as a blob that nobody has hashed yet.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or is not a regular file.
+    pub fn open(path: impl Into<PathBuf>, origin: Origin) -> io::Result<Self> {
+        let path = path.into();
+        let file = File::open(&path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Self { file: Arc::new(file), path, size_bytes: metadata.len(), origin, proven: None })
+    }
+
+    /// Opens a file and hashes it, once: the blob remembers that it was hashed, so that a verifying
+    /// store need not do it again.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn hash(path: impl Into<PathBuf>, origin: Origin, function: DigestFunction) -> io::Result<(Digest, Self)> {
+        let mut blob = Self::open(path, origin)?;
+        let digest = hash_reader(function, &*blob.file)?;
+        blob.size_bytes = digest.size_bytes();
+        blob.prove(digest);
+        Ok((digest, blob))
+    }
+
+    /// Remembers that the content was seen to have this digest. Only code of this crate that did
+    /// the hashing may say so; a foreign file can change, so for it nothing is remembered.
+    pub(crate) fn prove(&mut self, digest: Digest) {
+        self.proven = (self.origin != Origin::Foreign).then_some(digest);
+    }
+
+    /// The digest that the content was seen to have, where it was hashed and cannot have changed.
+    #[must_use]
+    pub fn proven(&self) -> Option<Digest> {
+        self.proven
+    }
+
+    /// The open file. Its position is shared: use positioned reads.
+    #[must_use]
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Where it was found.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The length in bytes, when it was opened.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// What may be done with the file.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+/// Hashes all that a reader gives.
+///
+/// # Errors
+/// What the reader says.
+pub fn hash_reader(function: DigestFunction, mut reader: impl Read) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(function);
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+impl Blob {
+    /// The length in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(file) => file.size_bytes,
+        }
+    }
+
+    /// Up to `length` bytes from `offset`; fewer only at the end. Blocks on files: call it where
+    /// blocking is allowed.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read_at(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        match self {
+            Self::Bytes(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(bytes.slice(start..start.saturating_add(length).min(bytes.len())))
+            }
+            Self::File(file) => {
+                use std::os::unix::fs::FileExt;
+                let left = file.size_bytes.saturating_sub(offset);
+                let mut buffer = vec![0; length.min(usize::try_from(left).unwrap_or(usize::MAX))];
+                let mut filled = 0;
+                while filled < buffer.len() {
+                    match file.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                        Ok(0) => break,
+                        Ok(n) => filled += n,
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+                buffer.truncate(filled);
+                Ok(buffer.into())
+            }
+        }
+    }
+
+    /// The whole content, where it is at most `at_most` bytes.
+    ///
+    /// # Errors
+    /// Larger, or not readable.
+    pub async fn into_bytes(self, at_most: u64) -> Result<Bytes, crate::StoreError> {
+        let size = self.size_bytes();
+        if size > at_most {
+            return Err(crate::StoreError::TooLarge { size_bytes: size, at_most });
+        }
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            // Small files are in the page cache as a rule; handing them to another thread costs more
+            // than reading them.
+            Self::File(_) if size <= 64 * 1024 => Ok(self.read_at(0, size as usize)?),
+            Self::File(_) => {
+                let read = tokio::task::spawn_blocking(move || self.read_at(0, size as usize));
+                Ok(read.await.map_err(|e| io::Error::other(e.to_string()))??)
+            }
+        }
+    }
+}
+
+impl From<Bytes> for Blob {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}

@@ -1,0 +1,125 @@
+//! The two traits of persistence.
+use crate::Blob;
+use async_trait::async_trait;
+use lre_model::{ActionDigest, ActionResult, Digest};
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+
+/// While this value lives, the blobs it names stay.
+#[must_use = "a hold that is dropped holds nothing"]
+#[derive(Default)]
+pub struct Hold {
+    digests: Vec<Digest>,
+    guards: Vec<Box<dyn Any + Send + Sync>>,
+}
+
+impl Hold {
+    /// A hold on `digests`; dropping `guard` ends it.
+    pub fn new(digests: Vec<Digest>, guard: impl Any + Send + Sync) -> Self {
+        Self { digests, guards: vec![Box::new(guard)] }
+    }
+
+    /// What is held.
+    #[must_use]
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+
+    /// Both holds as one.
+    pub fn and(mut self, other: Self) -> Self {
+        self.digests.extend(other.digests);
+        self.guards.extend(other.guards);
+        self
+    }
+}
+
+/// Blobs by digest.
+#[async_trait]
+pub trait BlobStore: Send + Sync {
+    /// Holds what is present and names what is missing, in one step. Two steps would leave a moment
+    /// in which a present blob may go. Missing digests come in the order asked, each once.
+    async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError>;
+
+    /// The blob; [`StoreError::Missing`] where it is not there.
+    async fn read(&self, digest: Digest) -> Result<Blob, StoreError>;
+
+    /// Keeps the blob. Bytes that do not hash to `digest` are refused with
+    /// [`StoreError::Corrupt`], and nothing is kept.
+    async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError>;
+}
+
+/// Results by action.
+#[async_trait]
+pub trait ActionCache: Send + Sync {
+    /// The result, or nothing.
+    async fn get(&self, action: ActionDigest) -> Result<Option<Arc<ActionResult>>, StoreError>;
+
+    /// Remembers the result, in place of an older one.
+    async fn put(&self, action: ActionDigest, result: Arc<ActionResult>) -> Result<(), StoreError>;
+}
+
+/// What can go wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The client's turn: upload it.
+    #[error("the blob {0} is not in the store")]
+    Missing(Digest),
+    /// The client's turn: these are other bytes.
+    #[error("the blob {expected} arrived as {actual}")]
+    Corrupt {
+        /// What it was said to be.
+        expected: Digest,
+        /// What it is.
+        actual: Digest,
+    },
+    /// The caller's turn: read it in pieces.
+    #[error("the blob has {size_bytes} bytes, at most {at_most} are taken here")]
+    TooLarge {
+        /// Its size in bytes.
+        size_bytes: u64,
+        /// The limit in bytes.
+        at_most: u64,
+    },
+    /// The user's turn: the disk, or the budget, is full.
+    #[error("the disk of the store is full")]
+    Full(#[source] io::Error),
+    /// The operator's turn.
+    #[error("the disk of the store failed")]
+    Io(#[source] io::Error),
+    /// Somebody else's service did not answer, or answered with an error.
+    #[error("the upstream failed: {0}")]
+    Upstream(String),
+}
+
+impl From<io::Error> for StoreError {
+    fn from(e: io::Error) -> Self {
+        match e.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(e),
+            _ => Self::Io(e),
+        }
+    }
+}
+
+#[async_trait]
+impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
+    async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        (**self).hold(digests).await
+    }
+    async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
+        (**self).read(digest).await
+    }
+    async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
+        (**self).write(digest, blob).await
+    }
+}
+
+#[async_trait]
+impl<C: ActionCache + ?Sized> ActionCache for Arc<C> {
+    async fn get(&self, action: ActionDigest) -> Result<Option<Arc<ActionResult>>, StoreError> {
+        (**self).get(action).await
+    }
+    async fn put(&self, action: ActionDigest, result: Arc<ActionResult>) -> Result<(), StoreError> {
+        (**self).put(action, result).await
+    }
+}

@@ -1,0 +1,90 @@
+//! What a toolchain is.
+use lre_model::Digest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a tree is mounted. The property of the platform follows from it (TOOLCHAINS 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// As `/`: the tree has `usr`, `bin`, `lib64`, … at the top.
+    Rootfs,
+    /// At `/lre/toolchains/<hash>`: a relocatable tree.
+    Tree,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Rootfs, Self::Tree];
+
+    /// The platform property that names a toolchain of this kind.
+    #[must_use]
+    pub fn property(self) -> &'static str {
+        match self {
+            Self::Rootfs => "lre-rootfs",
+            Self::Tree => "lre-toolchain",
+        }
+    }
+}
+
+/// A hash-pinned set of tools.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Toolchain {
+    /// What people call it.
+    pub name: String,
+    /// How it is mounted.
+    pub kind: Kind,
+    /// The root `Directory` of its tree: its identity, whatever it came from.
+    pub digest: Digest,
+    /// Variables that a command gets where it does not set them itself; `PATH` above all.
+    pub environment: BTreeMap<String, String>,
+    /// Role (`cc`, `c++`, `ar`, `ld`, `strip`, …) to absolute path inside the sandbox.
+    pub tools: BTreeMap<String, String>,
+    /// Where it came from, as the user wrote it: `capture:/usr/bin/cc`.
+    pub source: String,
+}
+
+impl Toolchain {
+    /// The platform property and its value.
+    #[must_use]
+    pub fn property(&self) -> (String, String) {
+        (self.kind.property().to_owned(), self.digest.to_string())
+    }
+
+    /// Where the tree is seen by a command.
+    #[must_use]
+    pub fn mount(&self) -> String {
+        match self.kind {
+            Kind::Rootfs => "/".to_owned(),
+            Kind::Tree => format!("/lre/toolchains/{}", self.digest.hash_text()),
+        }
+    }
+}
+
+/// All toolchains of one action, in the order in which they are mounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closure {
+    /// At most one of kind rootfs, which comes first.
+    pub toolchains: Vec<Toolchain>,
+}
+
+impl Closure {
+    /// What the command gets where it does not set it itself. The first toolchain that sets a
+    /// variable wins, except that the `PATH`s of all are joined in order.
+    #[must_use]
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let mut environment = BTreeMap::new();
+        for (name, value) in self.toolchains.iter().flat_map(|t| &t.environment) {
+            environment
+                .entry(name.clone())
+                .and_modify(|present: &mut String| {
+                    if name == "PATH" {
+                        *present = format!("{present}:{value}");
+                    }
+                })
+                .or_insert_with(|| value.clone());
+        }
+        environment
+    }
+}

@@ -1,0 +1,1 @@
+//! What the tests share: servers, stores that fail, contract suites, tree builder.

@@ -1,0 +1,1 @@
+//! What must be impossible, with the real kernel.
