@@ -1,2 +1,15 @@
 //! Listeners and the services of the Remote Execution API.
+//!
+//! A request comes in through [`listen`], past [`auth`], to one file of [`services`]; [`compose`]
+//! puts the parts together. gRPC codes are chosen in [`status`] and nowhere else.
 #![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod compose;
+pub mod drive;
+pub mod limits;
+pub mod listen;
+pub mod metadata;
+pub mod operation;
+pub mod services;
+pub mod status;
