@@ -2,6 +2,7 @@
 use lre_model::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// How a tree is mounted. The property of the platform follows from it (TOOLCHAINS 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +25,15 @@ impl Kind {
             Self::Rootfs => "lre-rootfs",
             Self::Tree => "lre-toolchain",
         }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rootfs => "rootfs",
+            Self::Tree => "tree",
+        })
     }
 }
 

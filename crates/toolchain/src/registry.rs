@@ -1,0 +1,236 @@
+//! Which toolchains this machine has: one JSON file for each, in one directory.
+//!
+//! Any process may write while a server runs: a file appears whole (temporary file, then rename)
+//! and the server sees it when it looks next. Nothing is sent, nothing is restarted.
+use crate::Toolchain;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Of the files. A newer one is refused, never guessed at.
+const SCHEMA_VERSION: u32 = 1;
+/// Longest name of a toolchain, in bytes: it becomes a file name and stands in messages.
+const NAME_BYTES_MAX: usize = 64;
+
+/// The installed toolchains.
+#[derive(Debug)]
+pub struct Registry {
+    directory: PathBuf,
+    /// What was read, by file, so that a look costs a `stat` for each file and no parsing.
+    seen: Mutex<HashMap<PathBuf, (Stamp, Toolchain)>>,
+}
+
+/// Changes when a file is replaced: every write makes a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    modified: (i64, i64),
+    size_bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    schema_version: u32,
+    toolchain: serde_json::Value,
+}
+
+impl Registry {
+    /// The registry in `directory`, which is made where it is not there.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let directory = directory.into();
+        fs::create_dir_all(&directory)?;
+        Ok(Self { directory, seen: Mutex::default() })
+    }
+
+    /// All toolchains, by name. A file that is none of ours is named in the log and moved aside
+    /// (`.corrupt`); the others are served.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or a file was written by a newer version.
+    pub fn list(&self) -> io::Result<Vec<Toolchain>> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = HashMap::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|e| e != "json") {
+                continue;
+            }
+            let stamp = match fs::metadata(&path) {
+                Ok(m) => Stamp { inode: m.ino(), modified: (m.mtime(), m.mtime_nsec()), size_bytes: m.len() },
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e),
+            };
+            let toolchain = match seen.remove(&path) {
+                Some((same, toolchain)) if same == stamp => Some(toolchain),
+                _ => self.read(&path)?,
+            };
+            if let Some(toolchain) = toolchain {
+                now.insert(path, (stamp, toolchain));
+            }
+        }
+        *seen = now;
+        let mut all: Vec<_> = seen.values().map(|(_, toolchain)| toolchain.clone()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// The toolchain of this name, where there is one.
+    ///
+    /// # Errors
+    /// As [`Registry::list`].
+    pub fn get(&self, name: &str) -> io::Result<Option<Toolchain>> {
+        Ok(self.list()?.into_iter().find(|t| t.name == name))
+    }
+
+    /// Adds it, in place of one of the same name.
+    ///
+    /// # Errors
+    /// A name that cannot be one (`InvalidInput`), or the file cannot be written.
+    pub fn put(&self, toolchain: &Toolchain) -> io::Result<()> {
+        let path = self.path(&toolchain.name)?;
+        let record = Record { schema_version: SCHEMA_VERSION, toolchain: serde_json::to_value(toolchain)? };
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+        file.write_all(serde_json::to_string_pretty(&record)?.as_bytes())?;
+        file.write_all(b"\n")?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    }
+
+    /// Removes it, and says whether it was there. Its blobs stay until the store wants the room.
+    ///
+    /// # Errors
+    /// A name that cannot be one (`InvalidInput`), or the file cannot be removed.
+    pub fn remove(&self, name: &str) -> io::Result<bool> {
+        match fs::remove_file(self.path(name)?) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn path(&self, name: &str) -> io::Result<PathBuf> {
+        check_name(name).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))?;
+        Ok(self.directory.join(format!("{name}.json")))
+    }
+
+    /// Reads one file; nothing where it vanished meanwhile or was moved aside.
+    fn read(&self, path: &Path) -> io::Result<Option<Toolchain>> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let problem = match serde_json::from_slice::<Record>(&text) {
+            Ok(record) if record.schema_version > SCHEMA_VERSION => {
+                let problem = format!("{} was written by a newer lre: update lre", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+            }
+            Ok(record) => match serde_json::from_value::<Toolchain>(record.toolchain) {
+                Ok(toolchain) if self.path(&toolchain.name).is_ok_and(|p| p == path) => return Ok(Some(toolchain)),
+                Ok(toolchain) => format!("it holds a toolchain called `{}`", toolchain.name),
+                Err(e) => e.to_string(),
+            },
+            Err(e) => e.to_string(),
+        };
+        let aside = path.with_extension("json.corrupt");
+        tracing::warn!(file = %path.display(), aside = %aside.display(), problem, "not a toolchain; moved aside");
+        fs::rename(path, aside)?;
+        Ok(None)
+    }
+}
+
+/// Whether a toolchain may be called so: it becomes a file name, an argument and part of messages.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
+    let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if starts_well && name.bytes().all(plain) && name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "`{name}` cannot name a toolchain: letters, digits and `.`, `_`, `+`, `-` are taken, a letter or digit first, \
+         at most {NAME_BYTES_MAX} bytes"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+    use lre_model::{Digest, DigestFunction};
+
+    fn toolchain(name: &str, content: &str) -> Toolchain {
+        Toolchain {
+            name: name.to_owned(),
+            kind: Kind::Rootfs,
+            digest: Digest::of(DigestFunction::Sha256, content.as_bytes()),
+            environment: [("PATH".to_owned(), "/usr/bin".to_owned())].into(),
+            tools: [("cc".to_owned(), "/usr/bin/cc".to_owned())].into(),
+            source: "capture:/usr/bin/cc".to_owned(),
+        }
+    }
+
+    /// The server and the command line are two processes with a registry each.
+    #[test]
+    fn what_one_process_writes_another_sees_at_the_next_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let (server, cli) = (Registry::open(dir.path()).unwrap(), Registry::open(dir.path()).unwrap());
+        assert_eq!(server.list().unwrap(), []);
+        let (a, b) = (toolchain("a", "1"), toolchain("b", "2"));
+        cli.put(&b).unwrap();
+        cli.put(&a).unwrap();
+        assert_eq!(server.list().unwrap(), [a.clone(), b.clone()]);
+        for content in 3..20 {
+            let newer = toolchain("a", &content.to_string());
+            cli.put(&newer).unwrap();
+            assert_eq!(server.get("a").unwrap(), Some(newer));
+        }
+        assert!(cli.remove("a").unwrap());
+        assert!(!cli.remove("a").unwrap());
+        assert_eq!(server.list().unwrap(), [b]);
+    }
+
+    /// Issue, bad input: "a corrupt or foreign file in the store directory: named, moved aside, not served".
+    #[test]
+    fn a_file_that_is_no_toolchain_is_moved_aside_and_the_rest_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::open(dir.path()).unwrap();
+        registry.put(&toolchain("good", "1")).unwrap();
+        let good = fs::read_to_string(dir.path().join("good.json")).unwrap();
+        for (name, text) in [
+            ("torn.json", &good[..good.len() / 2]),
+            ("other.json", &good),
+            ("unknown.json", &good.replace("\"source\"", "\"sauce\"")),
+            ("empty.json", ""),
+        ] {
+            fs::write(dir.path().join(name), text).unwrap();
+            assert_eq!(registry.list().unwrap().len(), 1, "{name}");
+            assert!(dir.path().join(format!("{name}.corrupt")).exists(), "{name}");
+        }
+        fs::write(dir.path().join("new.json"), good.replace("version\": 1", "version\": 2")).unwrap();
+        assert!(registry.list().unwrap_err().to_string().contains("newer lre"));
+        assert!(dir.path().join("new.json").exists(), "what a newer version wrote is not ours to move");
+    }
+
+    #[test]
+    fn names_are_file_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::open(dir.path()).unwrap();
+        for bad in ["", "..", "a/b", ".hidden", "-x", "a b", "é", &"x".repeat(65)] {
+            assert!(registry.put(&toolchain(bad, "1")).is_err(), "{bad}");
+        }
+        for good in ["cc", "gcc-12.2", "clang++", "0"] {
+            registry.put(&toolchain(good, "1")).unwrap();
+        }
+    }
+}
