@@ -1,0 +1,103 @@
+//! Which of the free slots takes the next execution.
+use lre_model::{Digest, InputRoot};
+
+/// Room for one execution, as an index: `0..slots`.
+pub type Slot = usize;
+
+/// What a slot keeps warm. The closer the last execution of a slot is to the next one, the less is
+/// to be laid out again (LIMITS 2: what differs between two inputs costs, what is equal does not).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// The toolchains that are mounted, in order.
+    pub toolchains: Vec<Digest>,
+    /// The inputs that were laid out.
+    pub inputs: InputRoot,
+}
+
+impl Affinity {
+    /// How much of this is worth keeping for `next`; more is better.
+    fn likeness(&self, next: &Self) -> u8 {
+        u8::from(self.toolchains == next.toolchains) * (1 + u8::from(self.inputs == next.inputs))
+    }
+}
+
+/// The slots: who has them, and what they ran last.
+pub(crate) struct Slots {
+    slots: Vec<Room>,
+    free: usize,
+    turn: u64,
+}
+
+struct Room {
+    taken: bool,
+    last: Option<Affinity>,
+    /// When it was last given, counted in grants; 0: never.
+    turn: u64,
+}
+
+impl Slots {
+    pub(crate) fn new(count: usize) -> Self {
+        let slots = (0..count).map(|_| Room { taken: false, last: None, turn: 0 }).collect();
+        Self { slots, free: count, turn: 0 }
+    }
+
+    pub(crate) fn free(&self) -> usize {
+        self.free
+    }
+
+    /// Takes the best free slot for `next`: the one that ran the likest last; among equally like
+    /// ones the latest used (its caches are warmest); where none is like it, one that never ran
+    /// anything, then the one used longest ago, so that what is warm elsewhere stays warm.
+    pub(crate) fn take(&mut self, next: &Affinity) -> Option<Slot> {
+        let worth = |room: &Room| {
+            let likeness = room.last.as_ref().map_or(0, |last| last.likeness(next));
+            let recent = if likeness > 0 { room.turn } else { u64::MAX - room.turn };
+            (likeness, recent)
+        };
+        let (slot, _) = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter(|(_, room)| !room.taken)
+            // `Reverse` of the index: of equals the first.
+            .max_by_key(|(slot, room)| (worth(room), std::cmp::Reverse(*slot)))?;
+        self.turn += 1;
+        self.free -= 1;
+        self.slots[slot] = Room { taken: true, last: Some(next.clone()), turn: self.turn };
+        Some(slot)
+    }
+
+    pub(crate) fn give_back(&mut self, slot: Slot) {
+        self.slots[slot].taken = false;
+        self.free += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lre_model::DigestFunction;
+
+    fn like(toolchain: &str, inputs: &str) -> Affinity {
+        let digest = |text: &str| Digest::of(DigestFunction::Sha256, text.as_bytes());
+        Affinity { toolchains: vec![digest(toolchain)], inputs: InputRoot(digest(inputs)) }
+    }
+
+    #[test]
+    fn the_likest_slot_is_preferred() {
+        let mut slots = Slots::new(3);
+        assert_eq!(slots.take(&like("gcc", "a")), Some(0));
+        assert_eq!(slots.take(&like("clang", "a")), Some(1), "0 is taken, 1 never ran");
+        assert_eq!(slots.take(&like("gcc", "b")), Some(2));
+        assert_eq!(slots.take(&like("gcc", "b")), None);
+        (0..3).for_each(|slot| slots.give_back(slot));
+        assert_eq!(slots.take(&like("clang", "z")), Some(1), "the same toolchain");
+        assert_eq!(slots.take(&like("gcc", "a")), Some(0), "the same toolchain and the same inputs");
+        slots.give_back(1);
+        slots.give_back(0);
+        assert_eq!(slots.take(&like("gcc", "c")), Some(0), "of two that are equally like, the latest used");
+        slots.give_back(0);
+        assert_eq!(slots.take(&like("rust", "r")), Some(2), "like none: the one used longest ago");
+        assert_eq!(slots.free(), 2);
+    }
+}
