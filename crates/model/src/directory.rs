@@ -122,6 +122,14 @@ impl Directory {
         self.children.iter()
     }
 
+    /// The digests of the directories in it, in order of their names.
+    pub fn subdirectories(&self) -> impl Iterator<Item = Digest> {
+        self.children.values().filter_map(|node| match node {
+            Node::Directory { digest } => Some(*digest),
+            _ => None,
+        })
+    }
+
     /// The child of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Node> {

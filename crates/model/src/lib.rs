@@ -22,7 +22,7 @@ pub use path::{BadPath, RelPath};
 pub use platform::Platform;
 pub use resource::{BadResource, Compressor, ReadResource, WriteResource};
 pub use result::ActionResult;
-pub use tree::{InputTree, decode_tree, encode_tree};
+pub use tree::{Extent, InputTree, decode_tree, encode_tree};
 
 /// Used in messages that carry the wire form of our nouns.
-pub use lre_proto::re as wire;
+pub use lre_proto::{protobuf, re as wire};

@@ -5,6 +5,15 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+/// How large a tree is when it is laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Files, directories and symlinks, every path counted.
+    pub nodes: u64,
+    /// Levels of directories; 1 for a root without subdirectories.
+    pub depth: u64,
+}
+
 /// A directory and all its descendants, decoded, each once.
 #[derive(Clone, Debug)]
 pub struct InputTree {
@@ -80,6 +89,35 @@ impl InputTree {
         let mut files: Vec<_> = files.into_iter().collect();
         files.sort_unstable();
         files
+    }
+
+    /// How many nodes the tree has when every path is counted, and how deep it is.
+    ///
+    /// Directories are shared, so forty blobs can describe 2^40 paths: whoever lays a tree out looks
+    /// here first.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let mut known: HashMap<Digest, Extent> = HashMap::new();
+        let mut stack = vec![(self.root.0, false)];
+        while let Some((digest, children_known)) = stack.pop() {
+            if known.contains_key(&digest) {
+                continue;
+            }
+            let subdirectories: Vec<_> = self.get(&digest).map(|d| d.subdirectories().collect()).unwrap_or_default();
+            if !children_known {
+                stack.push((digest, true));
+                stack.extend(subdirectories.into_iter().map(|child| (child, false)));
+                continue;
+            }
+            let nodes = self.get(&digest).map_or(0, |d| d.children().count() as u64);
+            let mut extent = Extent { nodes, depth: 1 };
+            for child in subdirectories.iter().filter_map(|child| known.get(child)) {
+                extent.nodes = extent.nodes.saturating_add(child.nodes);
+                extent.depth = extent.depth.max(child.depth + 1);
+            }
+            known.insert(digest, extent);
+        }
+        known.get(&self.root.0).copied().unwrap_or_default()
     }
 
     /// The node at `segments` below the root; symlinks are not followed.
@@ -176,6 +214,21 @@ mod tests {
         assert_eq!(wire.children[0], middle.to_wire(), "the parent first");
         let (again, children) = decode_tree(F, &blob).unwrap();
         assert_eq!((again, children.len()), (root, 2));
+    }
+
+    /// A "billion laughs" of directories: few blobs, more paths than any disk has.
+    #[test]
+    fn a_tree_bomb_is_measured_without_being_walked() {
+        let mut all = BTreeMap::new();
+        let mut directory = Directory::default();
+        for _ in 0..200 {
+            directory = with(&[("a", &directory), ("b", &directory)], &mut all);
+        }
+        let root = Digest::of(F, &directory.encode());
+        let mut tree = InputTree::new(InputRoot(root));
+        tree.add(root, Arc::new(directory));
+        all.into_iter().for_each(|(digest, directory)| tree.add(digest, Arc::new(directory)));
+        assert_eq!(tree.extent(), Extent { nodes: u64::MAX, depth: 201 });
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Work {
     pub hold: Arc<Hold>,
     /// Which slot the scheduler granted: below the number of slots, and nobody else's until the end.
     pub slot: usize,
+    /// How long the command may run: what the action asks for, or the server's default.
+    pub timeout: Duration,
     /// When the client asked.
     pub queued: SystemTime,
 }

@@ -7,6 +7,14 @@ use std::sync::Arc;
 /// this is a mistake: a directory of 100,000 files is about 13 MiB.
 const MESSAGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Most paths of an input tree. A directory may hang in many places, so a few blobs can describe
+/// more paths than a disk has; a million is ten times the largest action seen in the field.
+const INPUT_NODES_MAX: u64 = 1_000_000;
+
+/// Deepest input tree, in directories: half of what PATH_MAX (4,096 bytes) allows with names of one
+/// byte, and shallow enough for recursive walks.
+const INPUT_DEPTH_MAX: u64 = 1_000;
+
 /// An action with everything it names.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -96,7 +104,17 @@ pub async fn load(store: &dyn BlobStore, digest: ActionDigest) -> Result<Loaded,
         }
     }
     match command {
-        Some(command) if missing.is_empty() => Ok(Loaded { action, command, inputs }),
+        Some(command) if missing.is_empty() => {
+            let extent = inputs.extent();
+            if extent.nodes > INPUT_NODES_MAX || extent.depth > INPUT_DEPTH_MAX {
+                let problem = format!(
+                    "{} paths, {} levels deep; at most {INPUT_NODES_MAX} and {INPUT_DEPTH_MAX} are taken",
+                    extent.nodes, extent.depth
+                );
+                return Err(Invalid::new("action.input_root_digest", problem).into());
+            }
+            Ok(Loaded { action, command, inputs })
+        }
         _ => {
             let (_hold, files) = store.hold(&inputs.files()).await.map_err(LoadError::Store)?;
             missing.extend(files);

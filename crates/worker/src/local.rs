@@ -1,0 +1,96 @@
+//! Executions on this machine.
+use crate::launcher::{Launcher, LauncherProgram};
+use crate::prepare::Dressing;
+use crate::ready::ReadyToolchains;
+use crate::slot_tree::{SlotTree, remove_tree};
+use crate::{Executor, Failure, Outcome, Work};
+use async_trait::async_trait;
+use lre_store::{BlobStore, Inodes};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// What a worker needs.
+pub struct LocalOptions {
+    /// Where blobs come from and go to.
+    pub store: Arc<dyn BlobStore>,
+    /// Files of the store that may be linked into input trees.
+    pub inodes: Arc<Inodes>,
+    /// On the same file system as the store; `slots` and `toolchains/trees` are made in it.
+    pub directory: PathBuf,
+    /// How many executions at once.
+    pub slots: usize,
+    /// Our own binary, as the launcher.
+    pub launcher: LauncherProgram,
+}
+
+/// Runs actions in sandboxes on this machine.
+pub struct LocalExecutor {
+    store: Arc<dyn BlobStore>,
+    inodes: Arc<Inodes>,
+    toolchains: ReadyToolchains,
+    launcher: Launcher,
+    slots: Vec<Slot>,
+    executions: AtomicU64,
+}
+
+struct Slot {
+    directory: PathBuf,
+    /// The scheduler grants a slot to one execution at a time; the lock makes that certain.
+    tree: Mutex<SlotTree>,
+}
+
+impl LocalExecutor {
+    /// Starts the launcher and makes the slots, empty: what an earlier server left is removed. Call
+    /// it before the server grows (LIMITS 1: forking a large process is slow), inside a runtime.
+    ///
+    /// # Errors
+    /// The launcher cannot be started, the folders cannot be made.
+    pub fn start(options: LocalOptions) -> io::Result<Self> {
+        let launcher = Launcher::start(options.launcher)?;
+        let directory = options.directory.join("slots");
+        remove_tree(&directory)?;
+        let slots = (0..options.slots).map(|slot| {
+            let directory = directory.join(slot.to_string());
+            std::fs::create_dir_all(&directory)?;
+            let tree = Mutex::new(SlotTree::new(directory.join("tree")));
+            Ok(Slot { directory, tree })
+        });
+        Ok(Self {
+            slots: slots.collect::<io::Result<_>>()?,
+            toolchains: ReadyToolchains::new(options.directory.join("toolchains/trees")),
+            store: options.store,
+            inodes: options.inodes,
+            launcher,
+            executions: 0.into(),
+        })
+    }
+
+    async fn stages(&self, work: Work, cancel: &CancellationToken) -> Result<Outcome, Failure> {
+        let slot = self.slots.get(work.slot).ok_or_else(|| Failure::Sandbox(format!("no slot {}", work.slot)))?;
+        let mut tree = slot.tree.lock().await;
+        let number = self.executions.fetch_add(1, Ordering::Relaxed);
+        let dressing = Dressing {
+            store: self.store.as_ref(),
+            inodes: &self.inodes,
+            toolchains: &self.toolchains,
+            tree: &mut tree,
+            run_directory: slot.directory.join(format!("run-{number}")),
+        };
+        let prepared = dressing.prepare(work).await?;
+        let ran = prepared.run(&self.launcher, cancel).await?;
+        Ok(ran.collect(self.store.as_ref()).await)
+    }
+}
+
+#[async_trait]
+impl Executor for LocalExecutor {
+    async fn execute(&self, work: Work, cancel: CancellationToken) -> Outcome {
+        self.stages(work, &cancel)
+            .await
+            .unwrap_or_else(|failure| Outcome { failure: Some(failure), ..Outcome::default() })
+    }
+}
