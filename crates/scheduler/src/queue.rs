@@ -142,6 +142,11 @@ pub enum Effect {
         /// All who waited.
         operations: Vec<OperationId>,
     },
+    /// It never started and nobody wants it any more: let go of what was kept for it.
+    Forget {
+        /// Which.
+        execution: ExecutionId,
+    },
     /// The operation is over without an answer: its client went and did not come back, withdrew it,
     /// or the server is going.
     Drop {
@@ -174,7 +179,8 @@ pub enum Refusal {
 /// - a request that shares only later runs is never answered by one that started before it;
 /// - every operation gets exactly one last word: an answer, a refusal, or a drop; a drop only after
 ///   it was withdrawn, or its client was gone for the whole grace, or the queue was closed;
-/// - a cancelled execution answers nobody, and only one that nobody wants is cancelled;
+/// - a cancelled execution answers nobody, and only one that nobody wants is cancelled or forgotten;
+/// - every execution that was placed starts and ends, or is forgotten;
 /// - of those that could start, the lowest priority number starts first, and of these the oldest;
 ///   but whoever has waited for `patience` starts before everybody who came later. So nobody
 ///   starves: after `patience`, only those that came before are still before it.
@@ -431,6 +437,7 @@ impl Queue {
                 if shareable {
                     self.unshare(action, |shared| shared.waiting = None);
                 }
+                effects.push(Effect::Forget { execution });
             }
         }
     }

@@ -187,9 +187,11 @@ impl World {
                 let grace_over = dropped.gone.is_some_and(|gone| self.now >= gone + self.limits.grace);
                 let closing = matches!(event, Event::Close) && waited;
                 assert!(dropped.withdrawn || grace_over || closing, "{operation:?} was dropped too early");
-                if waited && self.waiters(execution).count() == 0 {
-                    self.executions.remove(&execution);
-                }
+            }
+            Effect::Forget { execution } => {
+                assert_eq!(self.waiters(execution).count(), 0, "somebody wants it");
+                let forgotten = self.executions.remove(&execution).expect("forgot what is unknown");
+                assert!(forgotten.running.is_none(), "forgot a running execution");
             }
         }
     }

@@ -28,6 +28,7 @@ impl Story {
             Effect::Refuse { operation, why: Refusal::Closed } => format!("closed {}", operation.0),
             Effect::Start { execution, slot, .. } => format!("start {} in {slot}", execution.0),
             Effect::Cancel { execution } => format!("cancel {}", execution.0),
+            Effect::Forget { execution } => format!("forget {}", execution.0),
             Effect::Answer { operations, .. } => {
                 let who: Vec<_> = operations.iter().map(|o| o.0.to_string()).collect();
                 format!("answer {}", who.join(" "))
@@ -187,7 +188,7 @@ fn a_cancelled_operation_gets_no_grace() {
     s.any(1, "a");
     s.any(2, "b");
     let withdrawn = |operation| Event::Withdrawn { operation: OperationId(operation) };
-    assert_eq!(s.at(0, withdrawn(2)), ["drop 2"], "it never ran, so nothing is to be killed");
+    assert_eq!(s.at(0, withdrawn(2)), ["drop 2", "forget 1"], "it never ran, so nothing is to be killed");
     assert_eq!(s.at(0, withdrawn(1)), ["drop 1", "cancel 0"]);
     assert_eq!(s.at(0, withdrawn(1)), NOTHING);
     assert_eq!(s.end(1, 0), NOTHING);
@@ -198,7 +199,7 @@ fn closing_drops_who_waits_and_lets_end_what_runs() {
     let mut s = story(1);
     s.any(1, "a");
     s.any(2, "b");
-    assert_eq!(s.at(0, Event::Close), ["drop 2"]);
+    assert_eq!(s.at(0, Event::Close), ["drop 2", "forget 1"]);
     assert_eq!(s.any(3, "c"), ["closed 3"]);
     assert_eq!(s.end(1, 0), ["answer 1"]);
 }
