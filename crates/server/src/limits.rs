@@ -1,1 +1,100 @@
-//! (being written)
+//! Everything has a limit, with a name, a unit and a reason.
+use std::time::Duration;
+
+/// The largest message that we send, in bytes: what every gRPC client takes without being told
+/// otherwise (PROTOCOL, 5).
+pub const MESSAGE_BYTES_SENT_MAX: usize = 4 * 1024 * 1024;
+
+/// The largest message that we take, in bytes. Larger than what clients may send by our
+/// capabilities, so that one who sends more meets an answer in words instead of a broken stream;
+/// and `FindMissingBlobs` of 200,000 digests fits.
+pub const MESSAGE_BYTES_RECEIVED_MAX: usize = 16 * 1024 * 1024;
+
+/// `max_batch_total_size_bytes`. A message also carries some 90 bytes for each blob; the difference
+/// to [`MESSAGE_BYTES_SENT_MAX`] is room for 11,000 of them.
+pub const BATCH_BYTES_MAX: u64 = 3 * 1024 * 1024;
+
+/// The largest blob that may come compressed in a batch, in uncompressed bytes. A kilobyte can
+/// unpack to gigabytes, and a batch is in memory as a whole.
+pub const BATCH_BLOB_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What a blob costs in a message beside its bytes: digest, status, tags, rounded up.
+pub const BATCH_ENTRY_BYTES: usize = 128;
+
+/// Blobs of one batch that are written or read at the same time.
+pub const BATCH_CONCURRENCY: usize = 8;
+
+/// Below this many bytes compressing a blob gains less than the frame costs.
+pub const COMPRESS_BYTES_MIN: u64 = 512;
+
+/// Piece of a blob that is read, hashed, written or sent at a time, in bytes (LIMITS 4: 64-256 KiB).
+pub const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Up to here reading or hashing is done where we are; above it, on a thread that may block.
+/// Changing threads costs some 20 us, which is what this many bytes cost too.
+pub const INLINE_WORK_BYTES_MAX: usize = 64 * 1024;
+
+/// zstd level of what we send. On loopback every level costs more than it saves; the client asked.
+pub const ZSTD_LEVEL: i32 = 1;
+
+/// Largest window of a zstd frame that we take, as a power of two in bytes: 32 MiB. RFC 8878 asks
+/// for 8 MiB at least; the window is the memory that one upload can claim.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 25;
+
+/// Half-done uploads that are kept for their clients to come back, in number. Each is a file.
+pub const UPLOADS_PARKED_MAX: usize = 256;
+
+/// How long a half-done upload is kept after its stream broke. Bazel comes back within seconds and
+/// gives up after five retries, some 15 s.
+pub const UPLOAD_PARKED_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// Directories in one message of `GetTree` where the client sets no page size.
+pub const TREE_PAGE_DIRECTORIES_MAX: usize = 1000;
+
+/// Bytes of directories after which a message of `GetTree` is sent, full page or not.
+pub const TREE_PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The largest `Directory` that is read into memory, in bytes: some 500,000 files.
+pub const DIRECTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes that may be inlined into one `ActionResult`, beside what it has already.
+pub const INLINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Google RPC details that fit the trailers of a response, in bytes before base64. Java's HTTP/2
+/// takes 8 KiB of headers in all. Larger details go where there is a message for them
+/// (`ExecuteResponse.status`).
+pub const TRAILER_DETAILS_BYTES_MAX: usize = 4 * 1024;
+
+/// HTTP/2 flow-control window of a stream and of a connection, in bytes (LIMITS 4).
+pub const HTTP2_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// Largest HTTP/2 frame that we take, in bytes (LIMITS 4).
+pub const HTTP2_FRAME_BYTES: u32 = 1024 * 1024;
+
+/// How often an idle connection is asked whether the other side still lives. `Execute` streams may
+/// be silent for hours; without this a vanished laptop keeps its executions for ever.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long the answer may take. Generous: a machine that swaps is not gone.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long an orderly shutdown waits for open streams before it closes them.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Pause after the kernel refused to accept a connection (no file descriptors left, as a rule).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bytes in the path of a Unix socket, without the final NUL: `sockaddr_un` has 108.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Execution and cache priorities that are accepted: all. REAPI lets clients ask for what is in the
+/// advertised range only, and there is no value that we could not sort.
+pub const PRIORITY_RANGE: (i32, i32) = (i32::MIN, i32::MAX);
+
+const _: () = assert!(MESSAGE_BYTES_SENT_MAX < MESSAGE_BYTES_RECEIVED_MAX);
+const _: () = assert!((BATCH_BYTES_MAX as usize) + 8_000 * BATCH_ENTRY_BYTES <= MESSAGE_BYTES_SENT_MAX);
+const _: () = assert!(BATCH_BLOB_BYTES_MAX >= BATCH_BYTES_MAX, "what may be sent plain may be sent compressed");
+const _: () = assert!(CHUNK_BYTES >= 64 * 1024 && CHUNK_BYTES <= 256 * 1024, "LIMITS 4");
+const _: () = assert!(2 * INLINE_BYTES_MAX < MESSAGE_BYTES_SENT_MAX, "a result with all its hints fits one message");
+const _: () = assert!(TREE_PAGE_BYTES_MAX * 2 < MESSAGE_BYTES_SENT_MAX);
+const _: () = assert!(HTTP2_FRAME_BYTES < HTTP2_WINDOW_BYTES);

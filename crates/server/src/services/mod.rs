@@ -6,3 +6,4 @@ pub mod cas;
 pub mod execution;
 pub mod health;
 pub mod reflection;
+mod tree;
