@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tempfile::TempPath;
 
 /// The bytes of a blob.
 ///
@@ -28,6 +29,8 @@ pub struct FileBlob {
     size_bytes: u64,
     origin: Origin,
     proven: Option<Digest>,
+    /// Where the name is to go when the last copy of this value goes.
+    temporary: Option<Arc<TempPath>>,
 }
 
 /// What may be done with the file behind a blob.
@@ -54,7 +57,7 @@ impl FileBlob {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self { file: Arc::new(file), path, size_bytes: metadata.len(), origin, proven: None })
+        Ok(Self { file: Arc::new(file), path, size_bytes: metadata.len(), origin, proven: None, temporary: None })
     }
 
     /// Opens a file and hashes it, once: the blob remembers that it was hashed, so that a verifying
@@ -64,7 +67,7 @@ impl FileBlob {
     /// The file cannot be read.
     pub fn hash(path: impl Into<PathBuf>, origin: Origin, function: DigestFunction) -> io::Result<(Digest, Self)> {
         let mut blob = Self::open(path, origin)?;
-        let digest = hash_reader(function, &*blob.file)?;
+        let digest = hash_reader(function, blob.reader())?;
         blob.size_bytes = digest.size_bytes();
         blob.prove(digest);
         Ok((digest, blob))
@@ -74,6 +77,24 @@ impl FileBlob {
     /// the hashing may say so; a foreign file can change, so for it nothing is remembered.
     pub(crate) fn prove(&mut self, digest: Digest) {
         self.proven = (self.origin != Origin::Foreign).then_some(digest);
+    }
+
+    /// A file of a store, opened and measured by it.
+    pub(crate) fn stored(file: File, path: PathBuf, digest: Digest) -> Self {
+        let (size_bytes, proven) = (digest.size_bytes(), Some(digest));
+        Self { file: Arc::new(file), path, size_bytes, origin: Origin::Store, proven, temporary: None }
+    }
+
+    /// A file whose name goes away with the last copy of the blob.
+    pub(crate) fn temporary(path: TempPath) -> io::Result<Self> {
+        let mut blob = Self::open(&*path, Origin::Owned)?;
+        blob.temporary = Some(Arc::new(path));
+        Ok(blob)
+    }
+
+    /// Reads from the beginning, whatever others read from the same open file.
+    pub fn reader(&self) -> impl Read + use<> {
+        PositionedReader { file: self.file.clone(), offset: 0 }
     }
 
     /// The digest that the content was seen to have, where it was hashed and cannot have changed.
@@ -104,6 +125,20 @@ impl FileBlob {
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+}
+
+struct PositionedReader {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for PositionedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use std::os::unix::fs::FileExt;
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
     }
 }
 

@@ -5,7 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod blob;
+mod disk;
+mod inodes;
+mod memory;
+mod staging;
 mod traits;
 
 pub use blob::{Blob, FileBlob, Origin, hash_reader};
+pub use disk::{DiskStore, MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS, OpenError, Swept, boot_id};
+pub use inodes::Inodes;
+pub use memory::MemoryStore;
+pub use staging::{StagedBlob, Staging};
 pub use traits::{ActionCache, BlobStore, Hold, StoreError};

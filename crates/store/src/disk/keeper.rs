@@ -1,0 +1,164 @@
+//! The thread that keeps a store in order: looks through it at the start, syncs from time to time.
+use super::layout::{Room, parse_name};
+use super::watermark::{NO_DOUBT, Watermark};
+use super::{Inner, unpoisoned};
+use lre_model::DigestFunction;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Longest time between a write and the sync that brings it to the disk. The kernel writes back after
+/// 30 s by itself, so that a sync after that finds little to do.
+pub const PERIOD: Duration = Duration::from_secs(60);
+
+/// What a sweep did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Files and folders that no digest names, moved aside.
+    pub foreign: u64,
+    /// Blobs in doubt that were hashed.
+    pub hashed: u64,
+    /// Of those, the ones that were moved aside.
+    pub corrupt: u64,
+}
+
+pub(super) struct Keeper {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Stop {
+    now: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Keeper {
+    pub(super) fn start(inner: Arc<Inner>) -> io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let seen = stop.clone();
+        let thread = std::thread::Builder::new().name("store-keeper".into()).spawn(move || run(&inner, &seen))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        {
+            let _guard = unpoisoned(self.stop.lock.lock());
+            self.stop.now.store(true, Ordering::SeqCst);
+        }
+        self.stop.wake.notify_all();
+        // A panic of the thread has been printed by itself; nothing is lost by it but the sync.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn run(inner: &Inner, stop: &Stop) {
+    if let Err(error) = sweep(inner, &stop.now) {
+        tracing::warn!(directory = %inner.layout.root().display(), %error, "the store could not be looked through");
+    }
+    while !stop.now.load(Ordering::SeqCst) {
+        let guard = unpoisoned(stop.lock.lock());
+        if stop.now.load(Ordering::SeqCst) {
+            return;
+        }
+        let (guard, waited) = stop.wake.wait_timeout(guard, PERIOD).unwrap_or_else(std::sync::PoisonError::into_inner);
+        drop(guard);
+        if waited.timed_out()
+            && inner.dirty.load(Ordering::SeqCst)
+            && let Err(error) = inner.sync()
+        {
+            tracing::warn!(directory = %inner.layout.root().display(), %error, "the store could not be synced");
+        }
+    }
+}
+
+/// See [`super::DiskStore::sweep`].
+pub(super) fn sweep(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
+    let mut swept = Swept::default();
+    for room in Room::ALL {
+        for function in DigestFunction::ALL {
+            sweep_room(inner, room, function, stop, &mut swept)?;
+        }
+    }
+    if inner.doubt_since.load(Ordering::Relaxed) != NO_DOUBT && !stop.load(Ordering::SeqCst) {
+        // All that was in doubt has been hashed. The mark does not move: nothing was synced. But from
+        // now on it is a mark of this boot, whose page cache we have just seen to be right.
+        let mut watermark = unpoisoned(inner.watermark.lock());
+        *watermark = Watermark { boot: inner.boot.clone(), until: watermark.until };
+        watermark.write(&inner.layout.synced())?;
+        inner.doubt_since.store(NO_DOUBT, Ordering::Relaxed);
+        tracing::info!(swept.hashed, swept.corrupt, "blobs in doubt after the machine went down have been hashed");
+    }
+    Ok(swept)
+}
+
+fn sweep_room(
+    inner: &Inner,
+    room: Room,
+    function: DigestFunction,
+    stop: &AtomicBool,
+    swept: &mut Swept,
+) -> io::Result<()> {
+    for folder in fs::read_dir(inner.layout.room(room, function))? {
+        let folder = folder?;
+        let prefix = folder.file_name();
+        let hex = |p: &&str| p.len() == 2 && p.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let Some(prefix) = prefix.to_str().filter(hex).filter(|_| folder.file_type().is_ok_and(|t| t.is_dir())) else {
+            aside(inner, &folder.path(), swept)?;
+            continue;
+        };
+        for entry in fs::read_dir(folder.path())? {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            sweep_entry(inner, room, function, prefix, &entry?, swept)?;
+        }
+    }
+    Ok(())
+}
+
+fn sweep_entry(
+    inner: &Inner,
+    room: Room,
+    function: DigestFunction,
+    prefix: &str,
+    entry: &fs::DirEntry,
+    swept: &mut Swept,
+) -> io::Result<()> {
+    let name = entry.file_name();
+    let named = |size| name.to_str().and_then(|name| parse_name(function, prefix, name, size));
+    if named(0).is_none() || !entry.file_type()?.is_file() {
+        return aside(inner, &entry.path(), swept);
+    }
+    // Results carry a checksum that is looked at with each use; only blobs must be hashed.
+    if room == Room::Results || inner.doubt_since.load(Ordering::Relaxed) == NO_DOUBT {
+        return Ok(());
+    }
+    let metadata = match entry.metadata() {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    if let Some(digest) = named(metadata.len())
+        && inner.is_in_doubt(&metadata)
+        && inner.is_known(digest) != Some(true)
+    {
+        swept.hashed += 1;
+        if !inner.prove(digest)? {
+            swept.corrupt += 1;
+        }
+    }
+    Ok(())
+}
+
+fn aside(inner: &Inner, path: &Path, swept: &mut Swept) -> io::Result<()> {
+    swept.foreign += 1;
+    inner.quarantine(path, "no digest names it")
+}

@@ -1,0 +1,108 @@
+//! Where bytes wait that nobody has named yet: uploads of any size in bounded memory.
+use crate::{Blob, FileBlob};
+use bytes::Bytes;
+use lre_model::{Digest, DigestFunction, Hasher};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use tempfile::TempPath;
+
+/// Bytes up to which a staged blob stays in memory. A file costs some 50 us more than that many bytes
+/// in memory; uploads run by the dozen, not by the thousand.
+const IN_MEMORY_BYTES: usize = 64 * 1024;
+
+/// A folder for files on their way in.
+#[derive(Debug, Clone)]
+pub struct Staging {
+    directory: PathBuf,
+}
+
+/// A blob that is being written.
+#[derive(Debug)]
+pub struct StagedBlob {
+    directory: PathBuf,
+    hasher: HasherBox,
+    buffer: Vec<u8>,
+    file: Option<(File, TempPath)>,
+}
+
+struct HasherBox(Hasher);
+
+impl std::fmt::Debug for HasherBox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.size_bytes())
+    }
+}
+
+impl Staging {
+    /// Takes the folder `dir`, which is made where it does not exist, and removes what a process that
+    /// was killed has left there. The folder must be this value's and its copies' alone: that of a
+    /// store that this process has open is.
+    ///
+    /// # Errors
+    /// The folder cannot be made or cleaned.
+    pub fn new(dir: impl AsRef<Path>) -> io::Result<Self> {
+        let directory = std::path::absolute(dir)?;
+        fs::create_dir_all(&directory)?;
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Self { directory })
+    }
+
+    /// Begins a blob.
+    ///
+    /// # Errors
+    /// None today: the file is made when the bytes no longer fit in memory.
+    pub fn create(&self, function: DigestFunction) -> io::Result<StagedBlob> {
+        let hasher = HasherBox(Hasher::new(function));
+        Ok(StagedBlob { directory: self.directory.clone(), hasher, buffer: Vec::new(), file: None })
+    }
+}
+
+impl StagedBlob {
+    /// Takes the next bytes. Blocks no longer than a write to the page cache.
+    ///
+    /// # Errors
+    /// The file cannot be written; the blob is of no use any more.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some((file, _)) = &mut self.file {
+            file.write_all(bytes)?;
+        } else if self.buffer.len() + bytes.len() <= IN_MEMORY_BYTES {
+            self.buffer.extend_from_slice(bytes);
+        } else {
+            let (mut file, path) = tempfile::NamedTempFile::new_in(&self.directory)?.into_parts();
+            file.write_all(&self.buffer)?;
+            file.write_all(bytes)?;
+            self.buffer = Vec::new();
+            self.file = Some((file, path));
+        }
+        self.hasher.0.update(bytes);
+        Ok(())
+    }
+
+    /// Bytes taken so far.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.hasher.0.size_bytes()
+    }
+
+    /// The blob and its digest. Its file goes away with the last copy of the value; a store that it
+    /// was written to has its own name for it.
+    ///
+    /// # Errors
+    /// The file cannot be opened for reading.
+    pub fn finish(self) -> io::Result<(Digest, Blob)> {
+        let digest = self.hasher.0.finish();
+        let Some((file, path)) = self.file else { return Ok((digest, Bytes::from(self.buffer).into())) };
+        // Opened anew for reading only, after the writer is closed: the file may become a program,
+        // and one that is open for writing cannot be executed.
+        drop(file);
+        let mut blob = FileBlob::temporary(path)?;
+        blob.prove(digest);
+        Ok((digest, Blob::File(blob)))
+    }
+}
