@@ -3,6 +3,7 @@
 
 mod executor;
 mod load;
+mod slot_tree;
 
 pub use executor::{Executor, Failure, Outcome, Work};
 pub use load::{LoadError, Loaded, load};

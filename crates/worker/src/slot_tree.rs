@@ -271,3 +271,211 @@ fn open_up(directory: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use lre_model::{DigestFunction, InputRoot};
+    use lre_store::{Blob, MemoryStore};
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::MetadataExt;
+
+    const F: DigestFunction = DigestFunction::Sha256;
+
+    /// A tree as people write it: path to content; `*` after a name: executable; `->`: a symlink.
+    type Sketch = BTreeMap<String, String>;
+
+    struct World {
+        store: MemoryStore,
+        inodes: Inodes,
+        tree: SlotTree,
+        directory: tempfile::TempDir,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let inodes = Inodes::new(directory.path().join("inodes")).unwrap();
+            let tree = SlotTree::new(directory.path().join("tree"));
+            Self { store: MemoryStore::default(), inodes, tree, directory }
+        }
+
+        async fn blob(&self, text: &str) -> Digest {
+            let digest = Digest::of(F, text.as_bytes());
+            self.store.write(digest, Blob::Bytes(Bytes::from(text.to_owned()))).await.unwrap();
+            digest
+        }
+
+        async fn sketch(&self, sketch: &Sketch) -> InputTree {
+            let mut directories = BTreeMap::from([(String::new(), Directory::default())]);
+            for (path, content) in sketch {
+                let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+                let mut prefix = parent;
+                while !prefix.is_empty() {
+                    directories.entry(prefix.to_owned()).or_default();
+                    prefix = prefix.rsplit_once('/').map_or("", |(up, _)| up);
+                }
+                let node = match (content.strip_prefix("->"), name.strip_suffix('*')) {
+                    (Some(target), _) => Node::Symlink { target: target.to_owned() },
+                    (None, executable) => {
+                        Node::File { digest: self.blob(content).await, executable: executable.is_some() }
+                    }
+                };
+                let directory = directories.entry(parent.to_owned()).or_default();
+                directory.insert(name.trim_end_matches('*'), node).unwrap();
+            }
+            let mut decoded = Vec::new();
+            loop {
+                let (path, directory) = directories.pop_last().unwrap();
+                let digest = Digest::of(F, &directory.encode());
+                decoded.push((digest, Arc::new(directory)));
+                if path.is_empty() {
+                    let mut tree = InputTree::new(InputRoot(digest));
+                    decoded.into_iter().for_each(|(digest, directory)| tree.add(digest, directory));
+                    assert!(tree.wanted().is_empty());
+                    return tree;
+                }
+                let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
+                directories.get_mut(parent).unwrap().insert(name, Node::Directory { digest }).unwrap();
+            }
+        }
+
+        async fn show(&mut self, sketch: &Sketch) -> Result<(), StoreError> {
+            let tree = self.sketch(sketch).await;
+            self.tree.show(&tree, &self.store, &self.inodes).await
+        }
+
+        fn on_disk(&self) -> Sketch {
+            let mut found = Sketch::new();
+            walk(&self.directory.path().join("tree"), "", &mut found);
+            found
+        }
+    }
+
+    /// Reads a tree back, and insists on the constant times and modes of everything in it.
+    fn walk(root: &Path, path: &str, found: &mut Sketch) {
+        let metadata = std::fs::metadata(root.join(path)).unwrap();
+        assert_eq!(metadata.mtime(), MTIME_SECONDS, "directory `{path}`");
+        for entry in std::fs::read_dir(root.join(path)).unwrap() {
+            let entry = entry.unwrap();
+            let path = join(path, entry.file_name().to_str().unwrap());
+            let metadata = entry.path().symlink_metadata().unwrap();
+            if metadata.is_dir() {
+                walk(root, &path, found);
+                continue;
+            }
+            assert_eq!(metadata.mtime(), MTIME_SECONDS, "{path}");
+            if metadata.is_symlink() {
+                found.insert(path, format!("->{}", entry.path().read_link().unwrap().display()));
+                continue;
+            }
+            let (suffix, mode) = if metadata.mode() & 0o111 == 0 { ("", 0o444) } else { ("*", 0o555) };
+            assert_eq!(metadata.mode() & 0o7777, mode, "{path}");
+            found.insert(format!("{path}{suffix}"), std::fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+
+    fn sketch<const N: usize>(entries: [(&str, &str); N]) -> Sketch {
+        entries.into_iter().map(|(path, content)| (path.to_owned(), content.to_owned())).collect()
+    }
+
+    #[tokio::test]
+    async fn the_tree_follows_from_action_to_action() {
+        let mut world = World::new();
+        for step in [
+            sketch([("a", "1"), ("d/b", "2"), ("d/e/c*", "3")]),
+            sketch([("a", "1"), ("d/b", "changed"), ("d/e/c*", "3")]),
+            sketch([("a", "1"), ("d/b*", "changed"), ("d/e/c*", "3")]),
+            sketch([("a/now/a/directory", "4"), ("d", "now a file")]),
+            sketch([("a", "->d"), ("d", "now a file")]),
+            sketch([("a", "->e"), ("d/b", "2")]),
+            sketch([]),
+            sketch([("a", "1"), ("d/b", "2"), ("d/e/c*", "3")]),
+        ] {
+            world.show(&step).await.unwrap();
+            assert_eq!(world.on_disk(), step);
+        }
+    }
+
+    /// Two headers with the same text are two files: an inode of their own each, and the text of
+    /// neither changes when the other goes.
+    #[tokio::test]
+    async fn equal_files_are_different_inodes() {
+        let mut world = World::new();
+        let ino = |world: &World, name: &str| std::fs::metadata(world.tree.path().join(name)).unwrap().ino();
+        world.show(&sketch([("a.h", "same"), ("b.h", "same"), ("c.h", "other")])).await.unwrap();
+        assert_ne!(ino(&world, "a.h"), ino(&world, "b.h"));
+        let after = sketch([("b.h", "same"), ("c.h", "same"), ("d.h", "same")]);
+        world.show(&after).await.unwrap();
+        assert_eq!(world.on_disk(), after);
+        assert_ne!(ino(&world, "b.h"), ino(&world, "c.h"));
+        assert_ne!(ino(&world, "c.h"), ino(&world, "d.h"));
+    }
+
+    #[tokio::test]
+    async fn a_missing_blob_leaves_nothing_that_is_taken_for_a_tree() {
+        let mut world = World::new();
+        let good = sketch([("a", "1"), ("b", "2")]);
+        world.show(&good).await.unwrap();
+        let mut broken = Directory::default();
+        let gone = Digest::of(F, b"nobody wrote this");
+        broken.insert("a", Node::File { digest: gone, executable: false }).unwrap();
+        let root = Digest::of(F, &broken.encode());
+        let mut tree = InputTree::new(InputRoot(root));
+        tree.add(root, Arc::new(broken));
+        let error = world.tree.show(&tree, &world.store, &world.inodes).await;
+        assert!(matches!(error, Err(StoreError::Missing(digest)) if digest == gone));
+        world.show(&good).await.unwrap();
+        assert_eq!(world.on_disk(), good);
+    }
+
+    /// What somebody did to the tree from outside is noticed or overwritten at the latest when the
+    /// same path changes; then the tree is built afresh.
+    #[tokio::test]
+    async fn a_tree_damaged_from_outside_is_built_afresh() {
+        let mut world = World::new();
+        world.show(&sketch([("a", "1"), ("d/b", "2")])).await.unwrap();
+        std::fs::remove_dir_all(world.tree.path().join("d")).unwrap();
+        let next = sketch([("a", "1"), ("d/b", "3")]);
+        if world.show(&next).await.is_err() {
+            world.show(&next).await.unwrap();
+        }
+        assert_eq!(world.on_disk(), next);
+    }
+
+    /// Three hundred random trees, one after the other, named by their seed.
+    #[tokio::test]
+    async fn random_lives_of_a_slot() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut chance = move |below: u64| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed % below
+        };
+        let mut world = World::new();
+        for life in 0..300 {
+            let mut sketch = Sketch::new();
+            for _ in 0..chance(12) {
+                let depth = chance(3);
+                let mut path: String = (0..depth).map(|_| format!("d{}/", chance(3))).collect();
+                path.push_str(&format!("f{}", chance(4)));
+                if chance(4) == 0 {
+                    path.push('*');
+                }
+                let content = match chance(5) {
+                    0 => "->somewhere".to_owned(),
+                    _ => format!("content {}", chance(4)),
+                };
+                let content = if path.ends_with('*') { content.replace("->", "") } else { content };
+                let twin = path.strip_suffix('*').map_or_else(|| format!("{path}*"), str::to_owned);
+                if !sketch.contains_key(&twin) {
+                    sketch.insert(path, content);
+                }
+            }
+            world.show(&sketch).await.unwrap();
+            assert_eq!(world.on_disk(), sketch, "life {life}");
+        }
+    }
+}
