@@ -1,9 +1,15 @@
 //! The sandbox: the plan as data, and the launcher process that performs it.
 //!
-//! Knows nothing of the Remote Execution API. The only crate with `unsafe`.
+//! Knows nothing of the Remote Execution API. The only crate with `unsafe`, all of it in one
+//! module, `sys`: the system calls for which no safe wrapper exists.
 
+mod check;
+pub mod client;
+pub mod launcher;
 mod plan;
 mod protocol;
+mod sys;
 
+pub use check::{Finding, check};
 pub use plan::{Exec, HOST_NAME, INNER_ID, SandboxPlan, Step};
 pub use protocol::{Ended, FRAME_BYTES_MAX, FrameError, How, Reply, Request, Usage, decode, encode};

@@ -1,0 +1,283 @@
+//! Takes requests, watches executions and timers, answers.
+use super::report::{Received, Report, now, pipe};
+use super::{NAMESPACES, OPTIONAL_NAMESPACES, Problem, init};
+use crate::sys::{self, Forked};
+use crate::{Ended, FRAME_BYTES_MAX, FrameError, How, Reply, Request, SandboxPlan, Usage, decode, encode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Signal, pidfd_send_signal};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Longest set-up: it is milliseconds, unless a file system it mounts from hangs.
+const SETUP_MAX: Duration = Duration::from_secs(60);
+
+/// Why we killed an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Killed {
+    TimedOut,
+    SetupTooSlow,
+    Cancelled,
+}
+
+/// One sandbox that lives.
+struct Execution {
+    pid: i32,
+    /// Readable when pid 1 of the sandbox has ended, and with it every process in it.
+    pidfd: OwnedFd,
+    pipe: OwnedFd,
+    received: Received,
+    requested: Duration,
+    timeout: Duration,
+    /// When to look next whether it has run too long.
+    look_at: Duration,
+    killed: Option<Killed>,
+}
+
+/// All executions, and the socket to the server.
+pub(super) struct Launcher {
+    socket: BorrowedFd<'static>,
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    executions: BTreeMap<u64, Execution>,
+    namespaces: u64,
+}
+
+/// The body of the first frame in `bytes`, if all of it has come.
+///
+/// # Errors
+/// A frame over the limit: whoever sends it speaks something else.
+pub(super) fn take_frame(bytes: &mut Vec<u8>) -> Result<Option<Vec<u8>>, FrameError> {
+    let Some(length) = bytes.first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length);
+    if length > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong);
+    }
+    let end = 4 + length as usize;
+    if bytes.len() < end {
+        return Ok(None);
+    }
+    let body = bytes[4..end].to_vec();
+    bytes.drain(..end);
+    Ok(Some(body))
+}
+
+impl Launcher {
+    pub(super) fn new() -> Self {
+        init::OUTER.get_or_init(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+        Self {
+            socket: sys::standard_input(),
+            inbox: Vec::new(),
+            outbox: Vec::new(),
+            executions: BTreeMap::new(),
+            namespaces: NAMESPACES | OPTIONAL_NAMESPACES,
+        }
+    }
+
+    /// Until the server closes its end. Nothing that was started is left afterwards.
+    pub(super) fn run(mut self) -> Result<(), Problem> {
+        let result = self.serve();
+        for execution in self.executions.values() {
+            execution.kill();
+        }
+        for execution in self.executions.values() {
+            sys::wait(execution.pid, true);
+        }
+        result
+    }
+
+    fn serve(&mut self) -> Result<(), Problem> {
+        loop {
+            let (socket_ready, ended) = self.wait()?;
+            for id in ended {
+                self.finish(id)?;
+            }
+            self.look_at_timers();
+            if socket_ready && !self.receive()? {
+                return Ok(());
+            }
+            self.send()?;
+        }
+    }
+
+    /// Waits for something to do: whether the socket has something, and who has ended.
+    fn wait(&self) -> Result<(bool, Vec<u64>), Problem> {
+        let interest = if self.outbox.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        let mut fds = vec![PollFd::from_borrowed_fd(self.socket, interest)];
+        fds.extend(self.executions.values().map(|e| PollFd::new(&e.pidfd, PollFlags::IN)));
+        let next = self.executions.values().map(|e| e.look_at).min();
+        let timeout = next.and_then(|at| Timespec::try_from(at.saturating_sub(now())).ok());
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Problem::Socket(errno.into())),
+        }
+        let ready = |fd: &PollFd<'_>| !(fd.revents() & !PollFlags::OUT).is_empty();
+        let ended = self.executions.keys().zip(&fds[1..]).filter(|(_, fd)| ready(fd)).map(|(id, _)| *id).collect();
+        Ok((ready(&fds[0]), ended))
+    }
+
+    /// Takes what the server has sent. False: it has closed its end.
+    fn receive(&mut self) -> Result<bool, Problem> {
+        let mut buffer = [0; 64 * 1024];
+        match rustix::net::recv(self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+            Ok((0, _)) | Err(Errno::CONNRESET) => return Ok(false),
+            Ok((n, _)) => self.inbox.extend_from_slice(&buffer[..n]),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(true),
+            Err(errno) => return Err(Problem::Socket(errno.into())),
+        }
+        while let Some(body) = take_frame(&mut self.inbox)? {
+            match decode(&body)? {
+                Request::Run { id, plan } => self.start(id, &plan)?,
+                Request::Cancel { id } => {
+                    if let Some(execution) = self.executions.get_mut(&id) {
+                        execution.stop(Killed::Cancelled);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn start(&mut self, id: u64, plan: &SandboxPlan) -> Result<(), Problem> {
+        let requested = now();
+        match self.fork(plan) {
+            Ok((pid, pidfd, pipe)) => {
+                // The command's time counts from its start, so this is never too late.
+                let look_at = requested.saturating_add(plan.timeout.min(SETUP_MAX));
+                let (received, timeout) = (Received::default(), plan.timeout);
+                let execution = Execution { pid, pidfd, pipe, received, requested, timeout, look_at, killed: None };
+                self.executions.insert(id, execution);
+                Ok(())
+            }
+            Err(errno) => {
+                let how = How::SetupFailed { step: "new namespaces".to_owned(), errno: errno.raw_os_error() };
+                let ended = Ended {
+                    how,
+                    setup: now().saturating_sub(requested),
+                    wall: Duration::ZERO,
+                    usage: Usage::default(),
+                    left_running: 0,
+                };
+                self.reply(id, ended)
+            }
+        }
+    }
+
+    /// In the parent: pid, pidfd and pipe of the new sandbox. The child does not return.
+    fn fork(&mut self, plan: &SandboxPlan) -> Result<(i32, OwnedFd, OwnedFd), Errno> {
+        let (pipe, report) = pipe()?;
+        let forked = match sys::fork_into(self.namespaces) {
+            Err(Errno::INVAL) if self.namespaces & OPTIONAL_NAMESPACES != 0 => {
+                self.namespaces &= !OPTIONAL_NAMESPACES;
+                sys::fork_into(self.namespaces)
+            }
+            forked => forked,
+        };
+        match forked? {
+            Forked::Child => init::run(plan, report),
+            Forked::Parent { pid, pidfd } => Ok((pid, pidfd, pipe)),
+        }
+    }
+
+    fn finish(&mut self, id: u64) -> Result<(), Problem> {
+        let Some(mut execution) = self.executions.remove(&id) else { return Ok(()) };
+        let usage = sys::wait(execution.pid, true).map(|r| r.usage).unwrap_or_default();
+        execution.received.drain(&execution.pipe);
+        self.reply(id, execution.ended(usage))
+    }
+
+    fn reply(&mut self, id: u64, ended: Ended) -> Result<(), Problem> {
+        self.outbox.extend(encode(&Reply::Ended { id, ended })?);
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<(), Problem> {
+        while !self.outbox.is_empty() {
+            match rustix::net::send(self.socket, &self.outbox, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(sent) => drop(self.outbox.drain(..sent)),
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Problem::Socket(errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_timers(&mut self) {
+        let now = now();
+        for execution in self.executions.values_mut().filter(|e| e.look_at <= now) {
+            execution.look(now);
+        }
+    }
+}
+
+impl Execution {
+    /// The timer went off: kill it, or look again later.
+    fn look(&mut self, now: Duration) {
+        self.received.drain(&self.pipe);
+        let (deadline, killed) = match self.received.started {
+            Some(started) => (started.saturating_add(self.timeout), Killed::TimedOut),
+            None => (self.requested.saturating_add(SETUP_MAX), Killed::SetupTooSlow),
+        };
+        if now >= deadline {
+            self.stop(killed);
+        } else {
+            // While it is set up nobody tells when the command starts; look at the latest when it
+            // could have run its time.
+            let soonest = now.saturating_add(self.timeout.max(Duration::from_millis(1)));
+            self.look_at = if self.received.started.is_some() { deadline } else { deadline.min(soonest) };
+        }
+    }
+
+    fn stop(&mut self, why: Killed) {
+        self.killed.get_or_insert(why);
+        self.look_at = Duration::MAX;
+        self.kill();
+    }
+
+    /// The kernel kills everybody in a PID namespace whose pid 1 dies.
+    fn kill(&self) {
+        // Fails only when it has ended already.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// How it went, when it is gone. `usage` is that of pid 1 and all below it.
+    fn ended(self, usage: Usage) -> Ended {
+        let now = now();
+        let started = self.received.started;
+        let mut ended = Ended {
+            how: How::Lost,
+            setup: started.unwrap_or(now).saturating_sub(self.requested),
+            wall: started.map_or(Duration::ZERO, |started| now.saturating_sub(started)),
+            usage,
+            left_running: 0,
+        };
+        match (self.received.last, self.killed) {
+            // It ended by itself, even if somebody wanted it killed by then.
+            (Some(Report::Ended { at, status, usage, left_running }), _) => {
+                ended.how = how(status);
+                ended.wall = started.map_or(Duration::ZERO, |started| at.saturating_sub(started));
+                ended.usage = usage;
+                ended.left_running = left_running;
+            }
+            (_, Some(Killed::Cancelled)) => ended.how = How::Cancelled,
+            (_, Some(Killed::TimedOut)) => ended.how = How::TimedOut,
+            (_, Some(Killed::SetupTooSlow)) => {
+                ended.how = How::SetupFailed { step: "set-up within a minute".to_owned(), errno: libc::ETIMEDOUT };
+            }
+            (Some(Report::Failed { step, errno }), None) => ended.how = How::SetupFailed { step, errno },
+            (Some(Report::Started { .. }) | None, None) => {}
+        }
+        ended
+    }
+}
+
+fn how(status: i32) -> How {
+    if libc::WIFSIGNALED(status) {
+        How::Signaled(libc::WTERMSIG(status))
+    } else {
+        How::Exited(libc::WEXITSTATUS(status))
+    }
+}

@@ -1,0 +1,176 @@
+//! Pid 1 of a sandbox: makes it, starts the command, takes every process that ends, and when the
+//! command has ended kills what is left.
+//!
+//! The command is not pid 1 itself, because the kernel protects that one from signals it has no
+//! handler for: a program that dies by raising SIGTERM would live on.
+use super::limits;
+use super::mounts::Root;
+use super::report::{Report, now};
+use super::{exec, report};
+use crate::{HOST_NAME, INNER_ID, SandboxPlan, Usage, sys};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The set-up failed.
+struct Failure {
+    step: String,
+    errno: Errno,
+}
+
+/// A step that is not the plan's.
+fn at(step: &'static str) -> impl Fn(Errno) -> Failure {
+    move |errno| Failure { step: step.to_owned(), errno }
+}
+
+/// The life of pid 1. `report` is the pipe's end to write.
+pub(super) fn run(plan: &SandboxPlan, report: OwnedFd) -> ! {
+    // The frames above belong to the launcher's loop, of which this is a copy: never return there.
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        match set_up(plan, &report) {
+            Ok(()) => supervise(plan, &report),
+            Err(failure) => Report::failed(&failure.step, failure.errno).send(&report),
+        };
+    }));
+    sys::exit_now(i32::from(ended.is_err()))
+}
+
+fn set_up(plan: &SandboxPlan, report: &OwnedFd) -> Result<(), Failure> {
+    become_ours(report).map_err(at("tying the sandbox to the launcher"))?;
+    map_ids().map_err(at("user and group of the sandbox"))?;
+    forbid_user_namespaces().map_err(at("forbidding nested user namespaces"))?;
+    let stdout = output(&plan.stdout).map_err(at("the file for stdout"))?;
+    let stderr = output(&plan.stderr).map_err(at("the file for stderr"))?;
+    let root = Root::new().map_err(at("the root of the sandbox"))?;
+    for step in &plan.steps {
+        root.perform(step).map_err(|errno| Failure { step: step.to_string(), errno })?;
+    }
+    rustix::system::sethostname(HOST_NAME.as_bytes()).map_err(at("host name"))?;
+    rustix::system::setdomainname(b"(none)").map_err(at("domain name"))?;
+    sys::loopback_up().map_err(at("loopback interface"))?;
+    root.enter().map_err(at("entering the root of the sandbox"))?;
+    drop_privileges().map_err(at("giving up privileges"))?;
+    let stdin = empty_input().map_err(at("standard input"))?;
+    for (file, target) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
+        sys::become_standard(file.as_fd(), target).map_err(at("standard files"))?;
+    }
+    limits::apply().map_err(at("resource limits"))?;
+    sys::fix_addresses().map_err(at("constant addresses"))?;
+    rustix::process::chdir(plan.exec.directory.as_c_str()).map_err(|errno| {
+        let step = format!("working directory {}", plan.exec.directory.to_string_lossy());
+        Failure { step, errno }
+    })
+}
+
+/// Dies with the launcher, and has nothing else of it: not its other executions' files, not its
+/// socket.
+fn become_ours(report: &OwnedFd) -> Result<(), Errno> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let kept = report.as_raw_fd();
+    sys::close_range(3, kept - 1)?;
+    sys::close_range(kept + 1, i32::MAX)?;
+    // The launcher may have died before the death signal was asked for.
+    if sys::reader_is_gone(report) { Err(Errno::PIPE) } else { Ok(()) }
+}
+
+/// One user and one group, whoever runs the server: inside 1000, outside the server's own.
+fn map_ids() -> Result<(), Errno> {
+    let (user, group) = OUTER.get().copied().ok_or(Errno::INVAL)?;
+    write_file(c"/proc/self/setgroups", b"deny")?;
+    write_file(c"/proc/self/uid_map", format!("{INNER_ID} {user} 1").as_bytes())?;
+    write_file(c"/proc/self/gid_map", format!("{INNER_ID} {group} 1").as_bytes())
+}
+
+/// User and group as they were outside: inside, before the map is written, they read as nobody.
+pub(super) static OUTER: std::sync::OnceLock<(u32, u32)> = std::sync::OnceLock::new();
+
+/// Inside a user namespace of his own everybody is privileged, and much of the kernel is open to
+/// the privileged. The limit belongs to the writer's user namespace, not to the host.
+fn forbid_user_namespaces() -> Result<(), Errno> {
+    write_file(c"/proc/sys/user/max_user_namespaces", b"0")
+}
+
+fn write_file(path: &CStr, content: &[u8]) -> Result<(), Errno> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, content).map(drop)
+}
+
+/// A new file, whatever was there before, only for the server's user. Appended to, so that two
+/// processes that share it do not overwrite each other.
+fn output(path: &CStr) -> Result<OwnedFd, Errno> {
+    match rustix::fs::unlinkat(CWD, path, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))
+}
+
+/// The sandbox's own /dev/null. Not the host's: as its owner, the host's root could change its mode
+/// through the descriptor. Without one, a pipe at its end.
+fn empty_input() -> Result<OwnedFd, Errno> {
+    match rustix::fs::open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map(|(read, _write)| read),
+        opened => opened,
+    }
+}
+
+/// No capability is left, none can come back, and the memory of pid 1, which is a copy of the
+/// launcher's, cannot be read.
+fn drop_privileges() -> Result<(), Errno> {
+    rustix::thread::clear_ambient_capability_set()?;
+    for number in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Past the last one that this kernel has.
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+/// Runs the command and reports its end.
+fn supervise(plan: &SandboxPlan, report: &OwnedFd) {
+    Report::Started { at: now() }.send(report);
+    let command = match exec::start(&plan.exec) {
+        Ok(pid) => pid,
+        Err(refusal) => {
+            let _ = rustix::io::write(rustix::stdio::stderr(), &refusal.message);
+            // As wait(2) would give it.
+            let status = refusal.code << 8;
+            Report::Ended { at: report::now(), status, usage: Usage::default(), left_running: 0 }.send(report);
+            return;
+        }
+    };
+    while let Some(reaped) = sys::wait(-1, true) {
+        if reaped.pid == command {
+            let at = now();
+            let left_running = kill_the_rest();
+            Report::Ended { at, status: reaped.status, usage: reaped.usage, left_running }.send(report);
+            return;
+        }
+    }
+}
+
+/// Kills every process that is left and waits until it is gone; returns how many ran. Every process
+/// here descends from this one, so when no child is left none is.
+fn kill_the_rest() -> u32 {
+    // What has ended and nobody waited for does not count.
+    while sys::wait(-1, false).is_some() {}
+    sys::kill_all_others();
+    let mut killed = 0;
+    while let Some(reaped) = sys::wait(-1, true) {
+        if libc::WIFSIGNALED(reaped.status) && libc::WTERMSIG(reaped.status) == libc::SIGKILL {
+            killed += 1;
+        }
+    }
+    killed
+}
