@@ -1,1 +1,276 @@
-//! (being written)
+//! `Execution` (PROTOCOL, G): the hall, and the way through the rooms up to the queue (HOUSE 5).
+use crate::drive::{Driver, Order, Presence};
+use crate::limits::TRAILER_DETAILS_BYTES_MAX;
+use crate::operation::{self, Answer, Operations};
+use crate::services::action_cache::Inline;
+use crate::status::{self, Refusal};
+use futures::stream::{self, BoxStream, StreamExt};
+use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, Invalid, Platform};
+use lre_proto::{longrunning, re};
+use lre_scheduler::Sharing;
+use lre_store::{ActionCache, BlobStore, StoreError};
+use lre_toolchain::{Accepted, Registry, Resolved, resolve};
+use lre_worker::{LoadError, Loaded};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tonic::{Request, Response, Status};
+
+/// MISSING violations in one answer. Each is some 120 bytes and a message is at most 4 MiB; who
+/// misses more uploads these, asks again, and is told of the rest.
+const MISSING_TOLD_MAX: usize = 20_000;
+
+/// The tool room: what this server runs actions with.
+pub struct Tools {
+    /// What is installed; read at each look, because other processes write there.
+    pub registry: Arc<Registry>,
+    /// For actions that name no toolchain.
+    pub default: Option<String>,
+    /// Further properties that are accepted.
+    pub accepted: Accepted,
+}
+
+/// How long commands may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Where the action says nothing.
+    pub default: Duration,
+    /// An action that asks for more is refused (PROTOCOL, 57).
+    pub max: Duration,
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Execution {
+    rooms: Arc<Rooms>,
+}
+
+/// What an `Execute` walks through.
+pub struct Rooms {
+    /// Inputs and outputs.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Answers only with complete results (see `lre_store::Complete`).
+    pub actions: Arc<dyn ActionCache>,
+    /// Toolchains.
+    pub tools: Tools,
+    /// Limits of commands.
+    pub timeouts: Timeouts,
+    /// Who asked.
+    pub operations: Arc<Operations>,
+    /// The queue and what runs.
+    pub driver: Arc<Driver>,
+}
+
+/// An `Execute` as it leaves the hall.
+struct Asked {
+    action: ActionDigest,
+    skip_cache_lookup: bool,
+    priority: i32,
+    inline: Inline,
+    at: SystemTime,
+}
+
+/// Where an `Execute` is when its rooms before the queue are behind it.
+enum Way {
+    /// Straight to the exit.
+    Exit(Answer),
+    /// In the queue, or running.
+    Queue(Presence),
+}
+
+/// The messages of one operation.
+pub type OperationStream = BoxStream<'static, Result<longrunning::Operation, Status>>;
+
+impl Execution {
+    /// A service over its rooms.
+    #[must_use]
+    pub fn new(rooms: Arc<Rooms>) -> Self {
+        Self { rooms }
+    }
+}
+
+impl Asked {
+    /// The hall: the only protobuf on the way in.
+    fn decode(request: re::ExecuteRequest) -> Result<Self, Status> {
+        let function = DigestFunction::from_wire(request.digest_function).map_err(status::of)?;
+        let digest = Digest::from_wire(function, request.action_digest.as_ref())
+            .map_err(|e| status::of(Invalid::new("action_digest", e)))?;
+        Ok(Self {
+            action: ActionDigest(digest),
+            skip_cache_lookup: request.skip_cache_lookup,
+            priority: request.execution_policy.unwrap_or_default().priority,
+            inline: Inline {
+                stdout: request.inline_stdout,
+                stderr: request.inline_stderr,
+                files: request.inline_output_files,
+            },
+            at: SystemTime::now(),
+        })
+    }
+
+    fn sharing(&self, loaded: &Loaded) -> Sharing {
+        match (loaded.action.do_not_cache, self.skip_cache_lookup) {
+            (true, _) => Sharing::Nobody,
+            (false, true) => Sharing::Later,
+            (false, false) => Sharing::Any,
+        }
+    }
+}
+
+/// What the result of an action that names no toolchain is remembered under: with another default
+/// it is another result, and under its own digest it would be shared with servers and clients that
+/// know nothing of ours.
+#[must_use]
+pub fn key_with_default(action: ActionDigest, toolchain: Digest) -> ActionDigest {
+    let text = format!("lre: an action with the default toolchain\n{action}\n{toolchain}\n");
+    ActionDigest(Digest::of(action.0.function(), text.as_bytes()))
+}
+
+/// PROTOCOL, 51: all of them, each once.
+fn missing_inputs(mut missing: Vec<Digest>) -> Status {
+    let mut seen = HashSet::new();
+    missing.retain(|digest| seen.insert(*digest));
+    missing.truncate(MISSING_TOLD_MAX);
+    status::of(Refusal::Missing(missing))
+}
+
+impl Rooms {
+    /// Rooms 3 to 7. What is found wrong here is found while the operation is made, so it is the
+    /// status of the call (HOUSE 6).
+    async fn enter(&self, asked: &Asked) -> Result<Way, Status> {
+        if !asked.skip_cache_lookup
+            && let Some(result) = self.look_up(asked.action).await?
+        {
+            return Ok(Way::Exit(Answer::cached(result)));
+        }
+        let loaded = lre_worker::load(&*self.blobs, asked.action).await.map_err(|error| match error {
+            LoadError::Missing(missing) => missing_inputs(missing),
+            error => status::of(error),
+        })?;
+        let timeout = self.timeout(&loaded)?;
+        let (hold, missing) = self.blobs.hold(&loaded.blobs()).await.map_err(status::of)?;
+        if !missing.is_empty() {
+            return Err(missing_inputs(missing));
+        }
+        let resolved = self.tools(&loaded)?;
+        let key = resolved.default.map_or(asked.action, |default| key_with_default(asked.action, default));
+        // Only the action itself says whether the default toolchain is meant, so this is the one
+        // look for such actions: nothing of ours is ever found under the plain digest.
+        if key != asked.action
+            && asked.sharing(&loaded) == Sharing::Any
+            && let Some(result) = self.look_up(key).await?
+        {
+            return Ok(Way::Exit(Answer::cached(result)));
+        }
+        let order = Order {
+            sharing: asked.sharing(&loaded),
+            loaded: Arc::new(loaded),
+            closure: resolved.closure,
+            hold: Arc::new(hold),
+            timeout,
+            key,
+            priority: asked.priority,
+            queued: asked.at,
+        };
+        let operation = self.operations.create(asked.action, asked.inline.clone()).map_err(status::of)?;
+        self.driver.submit(operation, order).map(Way::Queue).map_err(status::of)
+    }
+
+    /// The ledger. An upstream that does not answer never fails an action by itself (HOUSE 6).
+    async fn look_up(&self, key: ActionDigest) -> Result<Option<Arc<ActionResult>>, Status> {
+        match self.actions.get(key).await {
+            Ok(found) => Ok(found),
+            Err(error @ StoreError::Upstream(_)) => {
+                tracing::warn!(action = %key, %error, "the action cache could not be asked; executing");
+                Ok(None)
+            }
+            Err(error) => Err(status::of(error)),
+        }
+    }
+
+    /// REAPI: zero is what clients send that always fill the field; it means nothing was asked for.
+    fn timeout(&self, loaded: &Loaded) -> Result<Duration, Status> {
+        let asked = loaded.action.timeout.filter(|t| !t.is_zero());
+        match asked {
+            None => Ok(self.timeouts.default),
+            Some(asked) if asked <= self.timeouts.max => Ok(asked),
+            Some(asked) => {
+                let problem = format!(
+                    "{} s is longer than the {} s that this server allows; hint: ask for less, or raise \
+                     action_timeout_seconds_max in lre.json5",
+                    asked.as_secs_f64(),
+                    self.timeouts.max.as_secs_f64()
+                );
+                Err(status::of(Invalid::new("action.timeout", problem)))
+            }
+        }
+    }
+
+    /// The tool room. REAPI 2.2: the platform of the action, where set, else that of the command.
+    fn tools(&self, loaded: &Loaded) -> Result<Resolved, Status> {
+        // A look is a `stat` for each toolchain; to change threads would cost more.
+        let installed = self.tools.registry.list().map_err(|error| {
+            let problem = format!("the registry of toolchains cannot be read: {error}");
+            status::of(Refusal::Broken { reason: "REGISTRY", problem })
+        })?;
+        let platform: &Platform = loaded.action.platform.as_ref().unwrap_or(&loaded.command.platform);
+        let default = self.tools.default.as_ref().and_then(|name| installed.iter().find(|t| t.name == *name));
+        resolve(platform, &installed, &self.tools.accepted, default).map_err(status::of)
+    }
+
+    /// Streams an operation until its end.
+    fn stream(&self, presence: Presence) -> OperationStream {
+        let mut states = presence.operation.subscribe();
+        // The first message goes at once, whatever the state (PROTOCOL, 54).
+        states.mark_changed();
+        let blobs = Arc::clone(&self.blobs);
+        stream::unfold(Some((presence, states, blobs)), |at| async {
+            let (presence, mut states, blobs) = at?;
+            // Fails only when the operation is gone, and `presence` keeps it.
+            states.changed().await.ok()?;
+            let state = states.borrow_and_update().clone();
+            let message = presence.operation.to_wire(&state, &*blobs).await;
+            // PROTOCOL, 53: `done`, then the end of the stream.
+            let next = (!message.done).then_some((presence, states, blobs));
+            Some((Ok(message), next))
+        })
+        .boxed()
+    }
+
+    fn once(message: longrunning::Operation) -> OperationStream {
+        stream::once(async { Ok(message) }).boxed()
+    }
+
+    async fn exit(&self, asked: &Asked, answer: &Answer) -> longrunning::Operation {
+        let name = operation::fresh_name();
+        operation::finished(&name, asked.action, answer, &asked.inline, &*self.blobs).await
+    }
+}
+
+#[tonic::async_trait]
+impl re::execution_server::Execution for Execution {
+    type ExecuteStream = OperationStream;
+    type WaitExecutionStream = OperationStream;
+
+    async fn execute(&self, request: Request<re::ExecuteRequest>) -> Result<Response<OperationStream>, Status> {
+        let asked = Asked::decode(request.into_inner())?;
+        let stream = match self.rooms.enter(&asked).await {
+            Ok(Way::Queue(presence)) => self.rooms.stream(presence),
+            Ok(Way::Exit(answer)) => Rooms::once(self.rooms.exit(&asked, &answer).await),
+            // Hundreds of missing inputs do not fit the trailers of a call, but a message.
+            Err(status) if status.details().len() > TRAILER_DETAILS_BYTES_MAX => {
+                Rooms::once(self.rooms.exit(&asked, &Answer::refused(&status)).await)
+            }
+            Err(status) => return Err(status),
+        };
+        Ok(Response::new(stream))
+    }
+
+    async fn wait_execution(
+        &self,
+        request: Request<re::WaitExecutionRequest>,
+    ) -> Result<Response<OperationStream>, Status> {
+        let operation = self.rooms.operations.named(&request.into_inner().name).map_err(status::of)?;
+        Ok(Response::new(self.rooms.stream(self.rooms.driver.watch(operation))))
+    }
+}
