@@ -1,5 +1,5 @@
 //! `ContentAddressableStorage` (PROTOCOL, C and D).
-use super::tree;
+use super::{tree, work};
 use crate::limits;
 use crate::status::{self, Refusal, ToStatus};
 use bytes::Bytes;
@@ -52,17 +52,6 @@ impl Cas {
         }
         Ok((Compressor::Identity, bytes.to_vec()))
     }
-}
-
-/// Runs CPU work where it does not keep others waiting.
-async fn work<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    if bytes <= limits::INLINE_WORK_BYTES_MAX {
-        return work();
-    }
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
 async fn packed(bytes: Bytes) -> std::io::Result<Vec<u8>> {
