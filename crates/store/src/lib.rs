@@ -5,15 +5,25 @@
 #![forbid(unsafe_code)]
 
 mod blob;
+mod complete;
+mod compose;
 mod disk;
 mod inodes;
 mod memory;
+mod metered;
+mod read_through;
 mod staging;
 mod traits;
+mod verified;
 
 pub use blob::{Blob, FileBlob, Origin, hash_reader};
+pub use complete::Complete;
+pub use compose::{Far, Stores, compose};
 pub use disk::{DiskStore, MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS, OpenError, Swept, boot_id};
 pub use inodes::Inodes;
 pub use memory::MemoryStore;
+pub use metered::{Counters, Counts, Metered};
+pub use read_through::ReadThrough;
 pub use staging::{StagedBlob, Staging};
 pub use traits::{ActionCache, BlobStore, Hold, StoreError};
+pub use verified::Verified;

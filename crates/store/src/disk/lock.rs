@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// What may be in a directory without a file `format`: what a start leaves that was killed, what a
 /// power cut leaves (`format` is not synced), and the folders of our neighbours, who may be there
 /// first. Where there is anything else, the directory is somebody's, given by mistake.
-const OF_OURS: [&str; 12] = [
+const OF_OURS: [&str; 13] = [
     "lock",
     "format.new",
     "synced",
@@ -21,6 +21,7 @@ const OF_OURS: [&str; 12] = [
     "inodes",
     "slots",
     "staging",
+    "lost+found",
 ];
 
 /// Why a store directory cannot be used. Nothing in it was changed.

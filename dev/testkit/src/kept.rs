@@ -1,0 +1,50 @@
+//! A store together with what it needs to live.
+use async_trait::async_trait;
+use lre_model::{ActionDigest, ActionResult, Digest};
+use lre_store::{ActionCache, Blob, BlobStore, Hold, StoreError};
+use std::any::Any;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A store, and the temporary directory or the server behind it, which goes after the store.
+pub struct Kept<S> {
+    store: S,
+    _needs: Box<dyn Any + Send + Sync>,
+}
+
+impl<S> Kept<S> {
+    /// Keeps `needs` while `store` lives.
+    pub fn new(store: S, needs: impl Any + Send + Sync) -> Self {
+        Self { store, _needs: Box::new(needs) }
+    }
+}
+
+impl<S> Deref for Kept<S> {
+    type Target = S;
+    fn deref(&self) -> &S {
+        &self.store
+    }
+}
+
+#[async_trait]
+impl<S: BlobStore> BlobStore for Kept<S> {
+    async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        self.store.hold(digests).await
+    }
+    async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
+        self.store.read(digest).await
+    }
+    async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
+        self.store.write(digest, blob).await
+    }
+}
+
+#[async_trait]
+impl<S: ActionCache> ActionCache for Kept<S> {
+    async fn get(&self, action: ActionDigest) -> Result<Option<Arc<ActionResult>>, StoreError> {
+        self.store.get(action).await
+    }
+    async fn put(&self, action: ActionDigest, result: Arc<ActionResult>) -> Result<(), StoreError> {
+        self.store.put(action, result).await
+    }
+}
