@@ -12,4 +12,5 @@ pub mod listen;
 pub mod metadata;
 pub mod operation;
 pub mod services;
+mod socket;
 pub mod status;
