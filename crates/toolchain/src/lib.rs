@@ -1,11 +1,26 @@
 //! Toolchains pinned by content: lock file, sources, import, registry, introspection.
 #![forbid(unsafe_code)]
 
+mod capture;
+mod error;
+mod import;
+mod introspect;
+mod layout;
+mod materialise;
 mod nearest;
+mod progress;
 mod registry;
 mod resolve;
+mod source;
 mod types;
 
+pub use capture::{Captured, capture};
+pub use error::ToolchainError;
+pub use import::{Imported, Warning, import_directory, import_layout};
+pub use layout::{Entry, Layout};
+pub use materialise::{load_tree, materialise, sweep};
+pub use progress::{Progress, Stage};
 pub use registry::{Registry, check_name};
 pub use resolve::{Accepted, Refused, Resolved, resolve};
-pub use types::{Closure, Kind, Toolchain};
+pub use source::{Added, Source, Wanted, add};
+pub use types::{Closure, Family, Kind, Toolchain};

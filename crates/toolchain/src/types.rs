@@ -37,6 +37,40 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Which compiler a toolchain has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// The GNU Compiler Collection.
+    Gcc,
+    /// Clang.
+    Clang,
+}
+
+impl Family {
+    /// From what `--version` says.
+    #[must_use]
+    pub fn of_version(said: &str) -> Option<Self> {
+        // gcc calls itself by the name that it was called by: `cc (Debian 12.2.0-14) 12.2.0`.
+        match said {
+            said if said.contains("clang") => Some(Self::Clang),
+            said if said.contains("Free Software Foundation") || said.contains("gcc") || said.contains("g++") => {
+                Some(Self::Gcc)
+            }
+            _ => None,
+        }
+    }
+
+    /// As in generated files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gcc => "gcc",
+            Self::Clang => "clang",
+        }
+    }
+}
+
 /// A hash-pinned set of tools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,99 @@
+//! What can go wrong with a toolchain, by whose turn it is.
+use lre_model::{BadDirectory, BadPath, Digest};
+use lre_store::StoreError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with a toolchain.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolchainError {
+    /// The user's turn: write another source.
+    #[error("`{0}` is not a source of toolchains: write `capture:/usr/bin/cc` or `dir:/path/to/tree`")]
+    Source(String),
+    /// The user's turn: names in a tree are UTF-8 (REAPI, `Directory`), and so are the targets of symlinks.
+    #[error("{} is not valid UTF-8, so it cannot be part of a toolchain: rename or remove it", .0.display())]
+    NotUtf8(PathBuf),
+    /// The user's turn: something cannot stand where the tree has it.
+    #[error("`{path}` cannot be part of a toolchain: {problem}")]
+    Unusable {
+        /// Where, inside the tree or on the host.
+        path: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The user's turn: this compiler cannot be captured or introspected.
+    #[error("{compiler}: {problem}")]
+    Compiler {
+        /// Which, as it was given.
+        compiler: String,
+        /// What it did.
+        problem: String,
+    },
+    /// The user's turn: install it and try again.
+    #[error("{} is needed but was not found; {hint}", .what)]
+    NotFound {
+        /// What was looked for.
+        what: String,
+        /// The next command.
+        hint: String,
+    },
+    /// The user's turn: try again when nothing changes the file.
+    #[error("{} changed while it was read", .0.display())]
+    Changed(PathBuf),
+    /// The user's turn: the lock file does not say what it should.
+    #[error("{file}: {problem}")]
+    Lock {
+        /// Which file.
+        file: String,
+        /// What is wrong with it, and where.
+        problem: String,
+    },
+    /// The user's turn: add the toolchain again; its blobs are gone.
+    #[error("{} blobs of the toolchain {toolchain} are not in the store, the first is {}", .missing.len(), .missing[0])]
+    Missing {
+        /// Which.
+        toolchain: Digest,
+        /// Never empty.
+        missing: Vec<Digest>,
+    },
+    /// The author's turn of whatever wrote the tree.
+    #[error("the directory {digest} of a toolchain is not valid: {source}")]
+    Directory {
+        /// Which.
+        digest: Digest,
+        /// What is wrong.
+        source: BadDirectory,
+    },
+    /// The operator's turn: the disk.
+    #[error("{}: cannot {doing}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The operator's turn: the store.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}
+
+impl ToolchainError {
+    pub(crate) fn unusable(path: impl Into<String>, problem: impl ToString) -> Self {
+        Self::Unusable { path: path.into(), problem: problem.to_string() }
+    }
+}
+
+impl From<BadPath> for ToolchainError {
+    fn from(bad: BadPath) -> Self {
+        let (BadPath::Absolute(path) | BadPath::Escapes(path) | BadPath::Nul(path)) = &bad;
+        Self::unusable(path.clone(), &bad)
+    }
+}
+
+/// For `map_err`: names what was tried on which file.
+pub(crate) fn io_at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ToolchainError {
+    move |source| ToolchainError::Io { doing, path: path.to_owned(), source }
+}
