@@ -1,9 +1,26 @@
 //! Prepare, run, collect: implements [`Executor`].
+//!
+//! `load` reads an action; [`LocalExecutor`] moves it through `prepare` (inputs laid out, plan
+//! written), `run` (the launcher performs the plan) and `collect` (outputs stored).
 #![forbid(unsafe_code)]
 
+mod collect;
 mod executor;
+mod launcher;
+mod layers;
 mod load;
+mod local;
+mod plan;
+mod prepare;
+mod ready;
+mod run;
 mod slot_tree;
 
+// The server stands above this crate and not above the sandbox, and must ask before it starts.
+pub use lre_sandbox::{Finding, check as check_sandbox};
+
 pub use executor::{Executor, Failure, Outcome, Work};
+pub use launcher::LauncherProgram;
 pub use load::{LoadError, Loaded, load};
+pub use local::{LocalExecutor, LocalOptions};
+pub use plan::EXEC_ROOT;

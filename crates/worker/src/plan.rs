@@ -138,10 +138,10 @@ mod tests {
             plan.to_string(),
             "ro /store/t/usr -> /usr\n\
              link /bin -> usr/bin\n\
-             file /etc/group (45 bytes)\n\
+             file /etc/group (39 bytes)\n\
              file /etc/hosts (34 bytes)\n\
-             file /etc/nsswitch.conf (41 bytes)\n\
-             file /etc/passwd (128 bytes)\n\
+             file /etc/nsswitch.conf (40 bytes)\n\
+             file /etc/passwd (127 bytes)\n\
              tmpfs /tmp at most 4294967296 bytes\n\
              dev /dev\n\
              proc /proc\n\

@@ -1,0 +1,75 @@
+/* Does to the file system what it is told, one word after the other; for tests/local.rs. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void check(int ok, const char *what) {
+    if (!ok) {
+        perror(what);
+        exit(90);
+    }
+}
+
+int main(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        const char *op = argv[i];
+#define NEXT (argv[++i])
+        if (!strcmp(op, "write") || !strcmp(op, "append")) {
+            const char *path = NEXT, *text = NEXT;
+            int flags = O_WRONLY | O_CREAT | (*op == 'w' ? O_TRUNC : O_APPEND);
+            int file = open(path, flags, 0644);
+            check(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text), path);
+            close(file);
+        } else if (!strcmp(op, "chmod")) {
+            mode_t mode = strtol(NEXT, 0, 8);
+            const char *path = NEXT;
+            check(!chmod(path, mode), path);
+        } else if (!strcmp(op, "mkdir")) {
+            check(!mkdir(NEXT, 0755), op);
+        } else if (!strcmp(op, "symlink")) {
+            const char *target = NEXT;
+            check(!symlink(target, NEXT), op);
+        } else if (!strcmp(op, "link")) {
+            const char *from = NEXT;
+            check(!link(from, NEXT), op);
+        } else if (!strcmp(op, "rename")) {
+            const char *from = NEXT;
+            check(!rename(from, NEXT), op);
+        } else if (!strcmp(op, "rm")) {
+            check(!unlink(NEXT), op);
+        } else if (!strcmp(op, "rmdir")) {
+            check(!rmdir(NEXT), op);
+        } else if (!strcmp(op, "fifo")) {
+            check(!mkfifo(NEXT, 0644), op);
+        } else if (!strcmp(op, "print")) {
+            puts(NEXT);
+            fflush(stdout);
+        } else if (!strcmp(op, "env")) {
+            for (char **e = environ; *e; e++) puts(*e);
+            fflush(stdout);
+        } else if (!strcmp(op, "cwd")) {
+            char path[4096];
+            puts(getcwd(path, sizeof path));
+            fflush(stdout);
+        } else if (!strcmp(op, "hang")) {
+            for (;;) pause();
+        } else if (!strcmp(op, "daemon")) {
+            if (!fork()) {
+                setsid();
+                for (;;) pause();
+            }
+        } else if (!strcmp(op, "raise")) {
+            raise(atoi(NEXT));
+        } else if (!strcmp(op, "exit")) {
+            exit(atoi(NEXT));
+        } else {
+            fprintf(stderr, "what is %s?\n", op);
+            exit(91);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,167 @@
+//! A store, a small toolchain and the real launcher, for the integration tests of this crate.
+use bytes::Bytes;
+use lre_model::{Action, ActionDigest, Command, Digest, DigestFunction, Directory, InputRoot, InputTree, Node, wire};
+use lre_store::{Blob, BlobStore, DiskStore, Hold, Inodes};
+use lre_toolchain::{Closure, Kind, Toolchain};
+use lre_worker::{Executor, LauncherProgram, Loaded, LocalExecutor, LocalOptions, Outcome, Work};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio_util::sync::CancellationToken;
+
+pub const F: DigestFunction = DigestFunction::Sha256;
+
+pub struct World {
+    pub store: Arc<DiskStore>,
+    pub executor: LocalExecutor,
+    pub toolchain: Toolchain,
+    pub directory: tempfile::TempDir,
+}
+
+/// A node of the input tree of a test.
+pub enum In {
+    File(&'static str),
+    Program(&'static str),
+    Link(&'static str),
+    Empty,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path().join("store");
+        let store = Arc::new(DiskStore::open(&at).unwrap());
+        let inodes = Arc::new(Inodes::new(at.join("inodes")).unwrap());
+        let launcher =
+            LauncherProgram { program: env!("CARGO_BIN_EXE_lre-worker-test-launcher").into(), arguments: vec![] };
+        let options = LocalOptions { store: Arc::clone(&store) as _, inodes, directory: at, slots: 1, launcher };
+        let executor = LocalExecutor::start(options).unwrap();
+        let toolchain = toolchain(store.as_ref(), directory.path()).await;
+        Self { store, executor, toolchain, directory }
+    }
+
+    async fn blob(&self, bytes: Vec<u8>) -> Digest {
+        let digest = Digest::of(F, &bytes);
+        self.store.write(digest, Blob::Bytes(Bytes::from(bytes))).await.unwrap();
+        digest
+    }
+
+    async fn inputs(&self, nodes: &[(&str, In)]) -> InputTree {
+        let mut directories = BTreeMap::from([(String::new(), Directory::default())]);
+        for (path, node) in nodes {
+            let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let mut prefix = parent;
+            while !prefix.is_empty() {
+                directories.entry(prefix.to_owned()).or_default();
+                prefix = prefix.rsplit_once('/').map_or("", |(up, _)| up);
+            }
+            let node = match node {
+                In::Empty => {
+                    directories.entry((*path).to_owned()).or_default();
+                    continue;
+                }
+                In::File(text) => Node::File { digest: self.blob((*text).into()).await, executable: false },
+                In::Program(text) => Node::File { digest: self.blob((*text).into()).await, executable: true },
+                In::Link(target) => Node::Symlink { target: (*target).to_owned() },
+            };
+            directories.entry(parent.to_owned()).or_default().insert(name, node).unwrap();
+        }
+        let mut decoded = Vec::new();
+        loop {
+            let (path, directory) = directories.pop_last().unwrap();
+            let digest = Digest::of(F, &directory.encode());
+            decoded.push((digest, Arc::new(directory)));
+            if path.is_empty() {
+                let mut tree = InputTree::new(InputRoot(digest));
+                decoded.into_iter().for_each(|(digest, directory)| tree.add(digest, directory));
+                return tree;
+            }
+            let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
+            directories.get_mut(parent).unwrap().insert(name, Node::Directory { digest }).unwrap();
+        }
+    }
+
+    pub async fn run(&self, nodes: &[(&str, In)], command: wire::Command) -> Outcome {
+        self.run_with(nodes, command, Duration::from_secs(60), CancellationToken::new()).await
+    }
+
+    pub async fn run_with(
+        &self,
+        nodes: &[(&str, In)],
+        command: wire::Command,
+        timeout: Duration,
+        cancel: CancellationToken,
+    ) -> Outcome {
+        let inputs = self.inputs(nodes).await;
+        let bytes = prost_bytes(&command);
+        let loaded = Loaded {
+            action: Action {
+                digest: ActionDigest(Digest::of(F, b"the action")),
+                command: Digest::of(F, &bytes),
+                input_root: inputs.root,
+                timeout: None,
+                do_not_cache: false,
+                platform: None,
+            },
+            command: Command::decode(&bytes).unwrap(),
+            inputs,
+        };
+        let work = Work {
+            loaded: Arc::new(loaded),
+            closure: Closure { toolchains: vec![self.toolchain.clone()] },
+            hold: Arc::new(Hold::default()),
+            slot: 0,
+            timeout,
+            queued: SystemTime::now(),
+        };
+        self.executor.execute(work, cancel).await
+    }
+
+    pub async fn text(&self, digest: Option<&wire::Digest>) -> String {
+        let Some(digest) = digest else { return String::new() };
+        let digest = Digest::from_wire(F, Some(digest)).unwrap();
+        let bytes = self.store.read(digest).await.unwrap().into_bytes(1 << 20).await.unwrap();
+        assert_eq!(Digest::of(F, &bytes), digest, "what is stored is what its name says");
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+}
+
+/// A rootfs with one static program, `/bin/act`.
+async fn toolchain(store: &dyn BlobStore, directory: &Path) -> Toolchain {
+    let root = directory.join("rootfs");
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/act.c");
+    let cc = std::process::Command::new("cc")
+        .args(["-D_GNU_SOURCE", "-static", "-O1", source, "-o"])
+        .arg(root.join("bin/act"))
+        .status()
+        .expect("a C compiler is needed (README)");
+    assert!(cc.success());
+    let imported = lre_toolchain::import_directory(store, F, &root, &()).await.unwrap();
+    Toolchain {
+        name: "act".into(),
+        kind: Kind::Rootfs,
+        digest: imported.digest,
+        environment: BTreeMap::from([("PATH".into(), "/bin".into())]),
+        tools: BTreeMap::new(),
+        source: "dir:rootfs".into(),
+    }
+}
+
+fn prost_bytes(command: &wire::Command) -> Vec<u8> {
+    prost::Message::encode_to_vec(command)
+}
+
+pub fn command(arguments: &[&str], outputs: &[&str]) -> wire::Command {
+    wire::Command {
+        arguments: arguments.iter().map(ToString::to_string).collect(),
+        output_paths: outputs.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    }
+}
+
+pub fn result(outcome: &Outcome) -> &wire::ActionResult {
+    assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
+    outcome.result.as_ref().unwrap().wire()
+}
