@@ -1,4 +1,9 @@
-//! What this machine allows.
+//! What this machine allows: tried, not guessed from version numbers.
+use crate::launcher::{NAMESPACES, filter};
+use crate::sys::{self, Forked};
+use crate::{INNER_ID, probe};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
 
 /// One thing that a sandbox needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +18,132 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// Looks whether sandboxes can be made here.
+/// The oldest kernel that has all we call: `mount_setattr`, and overlayfs in user namespaces.
+const KERNEL_MIN: (u32, u32) = (5, 12);
+
+/// Looks whether sandboxes can be made here, by making one and looking at each step. Needs no
+/// privileges, changes nothing, takes a few milliseconds; can be called from any thread.
 #[must_use]
 pub fn check() -> Vec<Finding> {
-    Vec::new()
+    let mut findings = vec![kernel(&rustix::system::uname().release().to_string_lossy())];
+    match attempt() {
+        Ok(results) => findings.extend(results.into_iter().map(|(stage, errno)| stage_finding(stage, errno))),
+        Err(errno) => findings.push(namespaces_refused(errno, &|path| std::fs::read_to_string(path).ok())),
+    }
+    findings
+}
+
+fn kernel(release: &str) -> Finding {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let ok = version >= KERNEL_MIN;
+    let fix = if ok { String::new() } else { format!("run on Linux {}.{} or newer", KERNEL_MIN.0, KERNEL_MIN.1) };
+    Finding { what: "kernel", ok, detail: format!("Linux {release}"), fix }
+}
+
+/// Makes a sandbox in a child. For each stage that was tried: what the kernel said.
+fn attempt() -> Result<Vec<(probe::Stage, Option<Errno>)>, Errno> {
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let user = format!("{INNER_ID} {} 1", rustix::process::geteuid().as_raw());
+    let group = format!("{INNER_ID} {} 1", rustix::process::getegid().as_raw());
+    let mut filter = filter();
+    // From here the child must not allocate: another thread may hold the allocator's lock for ever.
+    let pid = match sys::fork_into(NAMESPACES)? {
+        Forked::Child => {
+            probe::run(user.as_bytes(), group.as_bytes(), &mut filter, &write);
+            sys::exit_now(0)
+        }
+        Forked::Parent { pid, .. } => pid,
+    };
+    drop(write);
+    let mut said = Vec::new();
+    let mut buffer = [0; 256];
+    while let Ok(n @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(&read, &mut buffer)) {
+        said.extend_from_slice(&buffer[..n]);
+    }
+    sys::wait(pid, true);
+    Ok(probe::decode(&said))
+}
+
+fn stage_finding(stage: probe::Stage, errno: Option<Errno>) -> Finding {
+    let (what, works, fix) = stage.words();
+    match errno {
+        None => Finding { what, ok: true, detail: works.to_owned(), fix: String::new() },
+        Some(errno) => {
+            let mut finding =
+                Finding { what, ok: false, detail: std::io::Error::from(errno).to_string(), fix: fix.to_owned() };
+            if let Some(known) = switched_off(&|path| std::fs::read_to_string(path).ok()) {
+                finding.fix = known;
+            }
+            finding
+        }
+    }
+}
+
+/// New namespaces were refused as a whole.
+fn namespaces_refused(errno: Errno, read: &dyn Fn(&str) -> Option<String>) -> Finding {
+    let fix = switched_off(read).unwrap_or_else(|| match errno {
+        Errno::NOSPC | Errno::USERS => "sudo sysctl user.max_user_namespaces=15000".to_owned(),
+        _ => "in a container: start it so that it may make user namespaces, for docker with \
+              --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
+            .to_owned(),
+    });
+    Finding { what: "user namespaces", ok: false, detail: std::io::Error::from(errno).to_string(), fix }
+}
+
+/// The switches that distributions have for user namespaces, in the order in which they matter.
+fn switched_off(read: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let is = |path: &str, value: &str| read(path).is_some_and(|content| content.trim() == value);
+    if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
+        return Some("sudo sysctl kernel.unprivileged_userns_clone=1".to_owned());
+    }
+    if is("/proc/sys/user/max_user_namespaces", "0") {
+        return Some("sudo sysctl user.max_user_namespaces=15000".to_owned());
+    }
+    if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
+        return Some("sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0".to_owned());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_compared_as_numbers() {
+        for (release, ok) in [("6.18.44-fc", true), ("5.12.0", true), ("5.4.0-150-generic", false), ("odd", false)] {
+            assert_eq!(kernel(release).ok, ok, "{release}");
+        }
+    }
+
+    /// Every refusal comes with something the user can do.
+    #[test]
+    fn each_switch_has_its_fix() {
+        let cases = [
+            ("/proc/sys/kernel/unprivileged_userns_clone", "0\n", "kernel.unprivileged_userns_clone=1"),
+            ("/proc/sys/user/max_user_namespaces", "0\n", "user.max_user_namespaces=15000"),
+            (
+                "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+                "1\n",
+                "kernel.apparmor_restrict_unprivileged_userns=0",
+            ),
+            ("/none", "", "--security-opt"),
+        ];
+        for (path, content, fix) in cases {
+            let finding = namespaces_refused(Errno::PERM, &|asked| (asked == path).then(|| content.to_owned()));
+            assert!(finding.fix.contains(fix), "{finding:?}");
+        }
+        assert!(namespaces_refused(Errno::NOSPC, &|_| None).fix.contains("max_user_namespaces"));
+    }
+
+    /// What was tried is said in full, and a broken step says what broke.
+    #[test]
+    fn a_finding_for_every_stage() {
+        let findings = check();
+        for finding in &findings {
+            assert!(!finding.detail.is_empty() && finding.ok == finding.fix.is_empty(), "{finding:?}");
+        }
+        assert!(findings.len() > 1, "{findings:?}");
+    }
 }

@@ -7,6 +7,7 @@ mod check;
 pub mod client;
 pub mod launcher;
 mod plan;
+mod probe;
 mod protocol;
 mod sys;
 

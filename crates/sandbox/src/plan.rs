@@ -124,3 +124,59 @@ impl fmt::Display for SandboxPlan {
         writeln!(f, "exec {} in {}", words.join(" "), self.exec.directory.to_string_lossy())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(s: &str) -> CString {
+        CString::new(s).expect("no NUL")
+    }
+
+    /// What the launcher will do can be read: every step, in its order, and nothing unsaid.
+    #[test]
+    fn a_plan_prints_as_it_is_performed() {
+        let plan = SandboxPlan {
+            steps: vec![
+                Step::BindReadOnly { host: text("/store/trees/1a-7"), inside: text("/lre/toolchains/1a") },
+                Step::Symlink { target: text("/lre/toolchains/1a/usr"), inside: text("/usr") },
+                Step::File { inside: text("/etc/hosts"), content: b"127.0.0.1 localhost\n".to_vec() },
+                Step::Directory { inside: text("/nonexistent") },
+                Step::Dev,
+                Step::Proc,
+                Step::Tmpfs { inside: text("/tmp"), bytes_max: 1 << 30 },
+                Step::Overlay {
+                    lower: text("/store/slots/0/tree"),
+                    upper: text("/store/slots/0/upper"),
+                    work: text("/store/slots/0/work"),
+                    inside: text("/lre/exec"),
+                },
+            ],
+            exec: Exec {
+                arguments: vec![text("cc"), text("-c"), text("a.c")],
+                environment: vec![text("LC_ALL=C"), text("PATH=/usr/bin")],
+                directory: text("/lre/exec/sub"),
+            },
+            stdout: text("/store/slots/0/stdout"),
+            stderr: text("/store/slots/0/stderr"),
+            timeout: Duration::from_secs(60),
+        };
+        assert_eq!(
+            plan.to_string(),
+            "\
+ro /store/trees/1a-7 -> /lre/toolchains/1a
+link /usr -> /lre/toolchains/1a/usr
+file /etc/hosts (20 bytes)
+dir /nonexistent
+dev /dev
+proc /proc
+tmpfs /tmp at most 1073741824 bytes
+overlay /store/slots/0/upper over /store/slots/0/tree -> /lre/exec
+env LC_ALL=C
+env PATH=/usr/bin
+timeout 60000 ms
+exec cc -c a.c in /lre/exec/sub
+"
+        );
+    }
+}

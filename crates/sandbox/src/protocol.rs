@@ -119,3 +119,29 @@ pub enum FrameError {
     #[error("the launcher and the server do not understand each other")]
     Postcard(#[from] postcard::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both sides read what the other has written.
+    #[test]
+    fn messages_come_through() {
+        let usage = Usage { user: Duration::from_millis(3), resident_bytes_max: 1 << 20, ..Usage::default() };
+        let how = How::SetupFailed { step: "proc /proc".to_owned(), errno: 1 };
+        let ended = Ended { how, setup: Duration::from_micros(900), wall: Duration::ZERO, usage, left_running: 2 };
+        let reply = Reply::Ended { id: 7, ended };
+        let frame = encode(&reply).expect("small");
+        let (length, body) = frame.split_at(4);
+        assert_eq!(u32::from_le_bytes(length.try_into().expect("four")) as usize, body.len());
+        assert_eq!(decode::<Reply>(body).expect("the same version"), reply);
+        assert!(decode::<Request>(&[9, 9, 9]).is_err());
+        assert!(decode::<Reply>(&body[..body.len() - 2]).is_err(), "cut short");
+    }
+
+    #[test]
+    fn what_no_frame_holds_is_refused() {
+        let large = vec![0_u8; FRAME_BYTES_MAX as usize + 1];
+        assert!(matches!(encode(&large), Err(FrameError::TooLong)));
+    }
+}

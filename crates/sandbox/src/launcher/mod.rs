@@ -13,9 +13,10 @@ mod report;
 mod seccomp;
 
 use crate::sys;
+pub(crate) use seccomp::program as filter;
 
 /// The namespaces of every sandbox.
-const NAMESPACES: u64 = (libc::CLONE_NEWUSER
+pub(crate) const NAMESPACES: u64 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET

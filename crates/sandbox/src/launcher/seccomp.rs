@@ -55,7 +55,7 @@ const fn instruction(code: u32, k: u32, if_true: u8, if_false: u8) -> libc::sock
 }
 
 /// The filter: another architecture, a number with the x32 bit, or one from the list: EPERM.
-fn program() -> Vec<libc::sock_filter> {
+pub(crate) fn program() -> Vec<libc::sock_filter> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     const AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
