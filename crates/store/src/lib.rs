@@ -14,6 +14,7 @@ mod metered;
 mod read_through;
 mod staging;
 mod traits;
+pub mod upstream;
 mod verified;
 
 pub use blob::{Blob, FileBlob, Origin, hash_reader};
