@@ -1,0 +1,61 @@
+//! What is asked of a cache that has everything.
+use crate::report::{Report, Row};
+use crate::stats::Samples;
+use crate::world::{F, World};
+use anyhow::Result;
+use lre_model::Digest;
+use lre_proto::re::action_cache_client::ActionCacheClient;
+use lre_proto::re::capabilities_client::CapabilitiesClient;
+use lre_proto::re::content_addressable_storage_client::ContentAddressableStorageClient;
+use lre_proto::re::{FindMissingBlobsRequest, GetActionResultRequest, GetCapabilitiesRequest};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 300;
+
+/// Ping, action cache hit, `Execute` answered from the cache, and FindMissing of 1,000 digests.
+pub async fn lookups(world: &mut World, report: &mut Report) -> Result<()> {
+    let root = world.put_tree(&BTreeMap::from([("a".to_owned(), b"b".to_vec())])).await?;
+    let action = world.new_action("true", root, &[]).await?;
+    world.execute(action).await?;
+    let mut digests = Vec::new();
+    for i in 0..1000_u32 {
+        let blob = format!("blob {i}").into_bytes();
+        let digest = if i % 2 == 0 { world.put(blob).await? } else { Digest::of(F, &blob) };
+        digests.push(digest.to_wire());
+    }
+    let mut capabilities = CapabilitiesClient::new(world.channel.clone());
+    let mut cache = ActionCacheClient::new(world.channel.clone());
+    let mut cas = ContentAddressableStorageClient::new(world.channel.clone());
+    let (mut ping, mut hit, mut execute, mut find) =
+        (Samples::default(), Samples::default(), Samples::default(), Samples::default());
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        capabilities.get_capabilities(GetCapabilitiesRequest::default()).await?;
+        ping.add(start.elapsed());
+
+        let start = Instant::now();
+        let request = GetActionResultRequest { action_digest: Some(action.to_wire()), ..Default::default() };
+        cache.get_action_result(request).await?;
+        hit.add(start.elapsed());
+
+        execute.add(world.execute(action).await?.elapsed);
+
+        let request = FindMissingBlobsRequest { blob_digests: digests.clone(), ..Default::default() };
+        let start = Instant::now();
+        let missing = cas.find_missing_blobs(request).await?.into_inner().missing_blob_digests;
+        find.add(start.elapsed());
+        anyhow::ensure!(missing.len() == 500, "{} missing", missing.len());
+    }
+    let base = ping.p50();
+    let over_ping = base + Duration::from_micros(300);
+    report.row(Row::new("ping (GetCapabilities)", ping.clone()));
+    report.row(Row::new("action cache hit", hit.clone()).target(over_ping).against("the ping", base, &ping));
+    report.row(Row::new("Execute answered from the cache", execute.clone()).against("the ping", base, &ping));
+    report.row(
+        Row::new("FindMissing of 1,000 digests", find)
+            .target(Duration::from_millis(1))
+            .against("the ping", base, &ping),
+    );
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! Samples and what is said of them.
+use std::fmt;
+use std::time::Duration;
+
+/// Durations of one kind of event.
+#[derive(Default, Clone)]
+pub struct Samples(Vec<Duration>);
+
+impl Samples {
+    /// Adds one.
+    pub fn add(&mut self, sample: Duration) {
+        self.0.push(sample);
+    }
+
+    /// The sample below which `share` of all lie; zero where there is none.
+    pub fn quantile(&self, share: f64) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let last = sorted.len().saturating_sub(1);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index"
+        )]
+        let at = (last as f64 * share).round() as usize;
+        sorted.get(at).copied().unwrap_or_default()
+    }
+
+    /// The median.
+    pub fn p50(&self) -> Duration {
+        self.quantile(0.5)
+    }
+}
+
+impl fmt::Display for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |d: Duration| d.as_secs_f64() * 1e3;
+        write!(f, "p50 {:8.3} ms   p95 {:8.3} ms   n {}", ms(self.p50()), ms(self.quantile(0.95)), self.0.len())
+    }
+}
