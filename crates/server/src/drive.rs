@@ -24,6 +24,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// How long what runs may go on when the server stops. Most compiles end within it; whoever said
+/// SIGTERM waits for it, and the open streams must outlive it to bring the answers.
+pub const FINISH_TIME_MAX: Duration = Duration::from_secs(3);
+const _: () = assert!(FINISH_TIME_MAX.as_millis() < crate::limits::SHUTDOWN_GRACE.as_millis());
+
 /// How long a cancelled execution may take to be gone when the server stops. The launcher kills at
 /// once; what takes time is a disk that is slow to give its files back.
 pub const KILL_TIME_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,200 @@
+//! What an `Execute` answers: from the cache, from a run, from a failure.
+use crate::world::*;
+use lre_model::ActionDigest;
+use lre_proto::re::{self, execution_stage::Value as Stage};
+use lre_server::services::execution::key_with_default;
+use lre_store::ActionCache;
+use lre_testkit::Call;
+use std::time::Duration;
+use tonic::Code;
+
+/// 53: stage and action digest in every message, `done` with COMPLETED, then the end of the stream.
+/// 52: one name, not empty.
+#[tokio::test]
+async fn an_execution_tells_its_stages() {
+    let world = World::new().await;
+    let action = world.script("wait gate").await;
+    let mut stream = world.ask(request(action)).await.unwrap();
+    let first = until(&mut stream, Stage::Executing).await;
+    world.executor.open("gate");
+    let rest = all(stream).await;
+    for message in rest.iter().chain([&first]) {
+        assert_eq!(message.action, Some(action.to_wire()));
+        assert_eq!(message.name, first.name);
+    }
+    assert!(first.name.starts_with("operations/"));
+    let response = response(&rest);
+    assert_eq!((response.status.unwrap().code, response.cached_result), (0, false));
+    let result = response.result.unwrap();
+    assert_eq!(world.text(result.stdout_digest.as_ref()).await, "gate");
+    assert_eq!(result.execution_metadata.unwrap().worker, "scripted");
+}
+
+/// 53: who waits for a slot is told so.
+#[tokio::test]
+async fn an_execution_without_a_slot_is_queued() {
+    let world = World::with(Setting { slots: 1, ..Setting::default() }).await;
+    let mut first = world.ask(request(world.script("wait a").await)).await.unwrap();
+    until(&mut first, Stage::Executing).await;
+    let mut second = world.ask(request(world.script("wait b").await)).await.unwrap();
+    assert_eq!(next(&mut second).await.stage, Stage::Queued);
+    world.executor.open("b");
+    world.executor.open("a");
+    assert_eq!(response(&all(second).await).status.unwrap().code, 0);
+    assert_eq!(response(&all(first).await).status.unwrap().code, 0);
+}
+
+/// 48: the second Execute is a hit, and says so. HOUSE 5: one look, and nothing is read for it.
+#[tokio::test]
+async fn a_hit_is_one_message_and_one_look() {
+    let world = World::new().await;
+    let action = world.script("say hello").await;
+    assert!(!world.run(request(action)).await.unwrap().cached_result);
+    let calls = world.actions.take();
+    assert_eq!(calls, [Call::Get(ActionDigest(action)), Call::Put(ActionDigest(action))]);
+    let messages = all(world.ask(request(action)).await.unwrap()).await;
+    assert_eq!(messages.len(), 1);
+    assert!(!messages[0].name.is_empty());
+    assert!(response(&messages).cached_result);
+    assert_eq!(world.actions.take(), [Call::Get(ActionDigest(action))]);
+    assert_eq!(world.executor.log().started.len(), 1);
+}
+
+/// 44: a result whose blobs are gone is no result: it is executed again.
+#[tokio::test]
+async fn a_hit_without_its_blobs_is_a_miss() {
+    let world = World::new().await;
+    let action = world.script("say hello").await;
+    let result = world.run(request(action)).await.unwrap().result.unwrap();
+    let stdout = lre_model::Digest::from_wire(F, result.stdout_digest.as_ref()).unwrap();
+    world.memory.remove(stdout);
+    let second = world.run(request(action)).await.unwrap();
+    assert!(!second.cached_result);
+    assert_eq!(world.text(second.result.unwrap().stdout_digest.as_ref()).await, "hello");
+}
+
+/// 49: skip_cache_lookup runs again, and its result replaces the older one.
+#[tokio::test]
+async fn skip_cache_lookup_runs_again_and_overwrites() {
+    let world = World::new().await;
+    let action = world.script("say hello").await;
+    world.run(request(action)).await.unwrap();
+    world.actions.take();
+    assert!(!world.run(again(action)).await.unwrap().cached_result);
+    assert_eq!(world.actions.take(), [Call::Put(ActionDigest(action))], "not even a look");
+    assert_eq!(world.executor.log().started.len(), 2);
+    assert!(world.run(request(action)).await.unwrap().cached_result);
+}
+
+/// 50: do_not_cache: not remembered.
+#[tokio::test]
+async fn do_not_cache_is_not_remembered() {
+    let world = World::new().await;
+    let action = world.put(Spec { do_not_cache: true, ..world.spec("say hello") }).await;
+    for _ in 0..2 {
+        assert!(!world.run(request(action)).await.unwrap().cached_result);
+    }
+    assert_eq!(world.executor.log().started.len(), 2);
+    assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none());
+}
+
+/// 60: a non-zero exit is an answer with status OK and all of its output, and is not remembered.
+#[tokio::test]
+async fn a_failing_command_is_answered_and_not_remembered() {
+    let world = World::new().await;
+    let action = world.script("exit 3").await;
+    for _ in 0..2 {
+        let response = world.run(request(action)).await.unwrap();
+        assert_eq!((response.status.unwrap().code, response.cached_result), (0, false));
+        let result = response.result.unwrap();
+        assert_eq!(result.exit_code, 3);
+        assert_eq!(world.text(result.stderr_digest.as_ref()).await, "failed\n");
+    }
+    assert_eq!(world.executor.log().started.len(), 2);
+}
+
+/// 58: too slow: DEADLINE_EXCEEDED with what there is of a result; a reason and a hint (65).
+#[tokio::test]
+async fn a_slow_command_comes_back_with_its_output_so_far() {
+    let world = World::new().await;
+    let action = world.put(Spec { timeout: Some(Duration::from_secs(7)), ..world.spec("slow") }).await;
+    let response = world.run(request(action)).await.unwrap();
+    assert_eq!(response.status.unwrap().code, Code::DeadlineExceeded as i32);
+    assert_eq!(world.text(response.result.unwrap().stdout_digest.as_ref()).await, "so far\n");
+    assert!(
+        response.message.contains("longer than 7 s") && response.message.contains("hint: "),
+        "{}",
+        response.message
+    );
+    assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none());
+}
+
+/// 73: an output of the wrong kind.
+#[tokio::test]
+async fn a_wrong_output_is_a_failed_precondition() {
+    let world = World::new().await;
+    let action = world.script("bad-output").await;
+    let response = world.run(request(action)).await.unwrap();
+    assert_eq!(response.status.unwrap().code, Code::FailedPrecondition as i32);
+    assert!(response.message.contains("`out` is a file"), "{}", response.message);
+    assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none());
+}
+
+/// 45, 65: hints are followed, also for a hit.
+#[tokio::test]
+async fn stdout_is_inlined_where_it_is_asked_for() {
+    let world = World::new().await;
+    let action = world.script("say hello").await;
+    for cached in [false, true] {
+        let asked = re::ExecuteRequest { inline_stdout: true, ..request(action) };
+        let response = world.run(asked).await.unwrap();
+        assert_eq!(response.cached_result, cached);
+        assert_eq!(response.result.unwrap().stdout_raw, b"hello");
+    }
+    assert_eq!(world.run(request(action)).await.unwrap().result.unwrap().stdout_raw, b"");
+}
+
+/// A bug of ours costs one action and not a slot, and not the server.
+#[tokio::test]
+async fn a_broken_executor_gives_its_slot_back() {
+    let world = World::with(Setting { slots: 1, ..Setting::default() }).await;
+    let action = world.script("panic").await;
+    for _ in 0..3 {
+        let response = world.run(request(action)).await.unwrap();
+        assert_eq!(response.status.unwrap().code, Code::Internal as i32);
+    }
+    let fine = world.script("say fine").await;
+    assert_eq!(world.run(request(fine)).await.unwrap().status.unwrap().code, 0);
+}
+
+/// Issue, item 6: with a default toolchain an action that names none runs, its result is keyed by
+/// that toolchain as well, so that another default never hits it, and never stands under the
+/// plain digest.
+#[tokio::test]
+async fn the_default_toolchain_keys_the_result() {
+    let setting = Setting { default_toolchain: Some("gcc".into()), ..Setting::default() };
+    let world = World::with(setting).await;
+    let action = world.put(Spec { platform: vec![], ..world.spec("say hello") }).await;
+    assert!(!world.run(request(action)).await.unwrap().cached_result);
+    assert!(world.run(request(action)).await.unwrap().cached_result);
+    assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none(), "never shared");
+    let key = key_with_default(ActionDigest(action), world.toolchain.digest);
+    assert!(world.memory.get(key).await.unwrap().is_some());
+
+    let other = lre_toolchain::Toolchain { name: "gcc".into(), ..toolchain("another tree") };
+    world.registry.put(&other).unwrap();
+    assert!(!world.run(request(action)).await.unwrap().cached_result, "the default is another now");
+    let named = world.put(Spec { platform: vec![other.property()], ..world.spec("say hello") }).await;
+    assert!(!world.run(request(named)).await.unwrap().cached_result);
+    assert!(world.memory.get(ActionDigest(named)).await.unwrap().is_some(), "a named toolchain is in the digest");
+}
+
+/// 84: BLAKE3 from the action to the answer.
+#[tokio::test]
+async fn blake3_is_spoken_end_to_end() {
+    let world = World::new().await;
+    let missing = lre_model::Digest::of(lre_model::DigestFunction::Blake3, b"nothing");
+    let asked = re::ExecuteRequest { digest_function: re::digest_function::Value::Blake3 as i32, ..request(missing) };
+    let status = world.run(asked).await.unwrap_err();
+    assert_eq!(violations(&status)[0].1, format!("blobs/blake3/{}/{}", missing.hash_text(), missing.size_bytes()));
+}

@@ -1,0 +1,10 @@
+//! `Execute` and its neighbours, through the real server. Each test names the line of the protocol
+//! checklist that it shows.
+mod answers;
+mod leaving;
+mod operations;
+mod refusals;
+mod scripted;
+mod sharing;
+mod stopping;
+mod world;

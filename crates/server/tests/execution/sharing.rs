@@ -1,0 +1,99 @@
+//! Who shares a run with whom, and who goes first.
+use crate::world::*;
+use lre_proto::re::{self, execution_stage::Value as Stage};
+
+/// 56: four requests for one action, one run, four answers.
+#[tokio::test]
+async fn equal_actions_run_once() {
+    let world = World::new().await;
+    let action = world.script("wait gate").await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        let mut stream = world.ask(request(action)).await.unwrap();
+        until(&mut stream, Stage::Executing).await;
+        streams.push(stream);
+    }
+    world.executor.open("gate");
+    let mut names = std::collections::HashSet::new();
+    for stream in streams {
+        let messages = all(stream).await;
+        assert_eq!(response(&messages).result.unwrap().exit_code, 0);
+        names.insert(messages[0].name.clone());
+    }
+    assert_eq!(names.len(), 4, "four operations wait for one execution");
+    assert_eq!(world.executor.log().started.len(), 1);
+}
+
+/// 50: do_not_cache is never merged.
+#[tokio::test]
+async fn do_not_cache_is_never_merged() {
+    let world = World::with(Setting { slots: 3, ..Setting::default() }).await;
+    let action = world.put(Spec { do_not_cache: true, ..world.spec("wait gate") }).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(world.ask(request(action)).await.unwrap());
+    }
+    world.executor.until_started(3).await;
+    world.executor.open("gate");
+    for stream in streams {
+        assert_eq!(response(&all(stream).await).status.unwrap().code, 0);
+    }
+}
+
+/// 49: skip_cache_lookup may join only a run that was started after it asked.
+#[tokio::test]
+async fn skip_cache_lookup_does_not_join_a_run_that_is_older() {
+    let world = World::new().await;
+    let action = world.script("wait gate").await;
+    let mut old = world.ask(request(action)).await.unwrap();
+    until(&mut old, Stage::Executing).await;
+    let mut first = world.ask(again(action)).await.unwrap();
+    let mut second = world.ask(again(action)).await.unwrap();
+    assert_eq!(next(&mut first).await.stage, Stage::Queued);
+    assert_eq!(next(&mut second).await.stage, Stage::Queued);
+    world.executor.open("gate");
+    for stream in [old, first, second] {
+        assert_eq!(response(&all(stream).await).status.unwrap().code, 0);
+    }
+    assert_eq!(world.executor.log().started.len(), 2, "the old one, and one for both who asked later");
+}
+
+/// 62: lower numbers first, and of equal ones who came first.
+#[tokio::test]
+async fn priorities_are_honoured() {
+    let world = World::with(Setting { slots: 1, ..Setting::default() }).await;
+    let mut running = world.ask(request(world.script("wait gate").await)).await.unwrap();
+    until(&mut running, Stage::Executing).await;
+    let mut streams = vec![running];
+    for (priority, name) in [(0, "c"), (7, "e"), (-1, "b"), (0, "d"), (-5, "a")] {
+        let asked = re::ExecuteRequest {
+            execution_policy: Some(re::ExecutionPolicy { priority }),
+            ..request(world.script(&format!("say {name}")).await)
+        };
+        let mut stream = world.ask(asked).await.unwrap();
+        assert_eq!(next(&mut stream).await.stage, Stage::Queued);
+        streams.push(stream);
+    }
+    world.executor.open("gate");
+    for stream in streams {
+        all(stream).await;
+    }
+    assert_eq!(world.executor.log().started, ["gate", "a", "b", "c", "d", "e"]);
+}
+
+/// HOUSE 3: never more than slots. The executor asserts that no slot is granted twice.
+#[tokio::test]
+async fn never_more_than_slots() {
+    let world = World::with(Setting { slots: 3, ..Setting::default() }).await;
+    let mut streams = Vec::new();
+    for i in 0..40 {
+        let spec = Spec { salt: i, ..world.spec(&format!("say {i}")) };
+        streams.push(world.ask(request(world.put(spec).await)).await.unwrap());
+    }
+    for stream in streams {
+        assert_eq!(response(&all(stream).await).status.unwrap().code, 0);
+    }
+    let log = world.executor.log();
+    assert_eq!((log.started.len(), log.ended), (40, 40));
+    assert_eq!(world.server.driver().load(), (0, 0));
+}
