@@ -1,2 +1,81 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks, as `cargo xtask TASK`. Each says what it runs, so that it can be run by hand.
+mod cargo;
+mod tests;
+mod tidy;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development tasks of lre")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// All tests: the workspace (real kernel and real Bazel included), then the kernel tests as an ordinary user
+    Test,
+    /// Format, clippy, tidy, then all tests
+    Ci,
+    /// Only the end-to-end tests (real clients against the real binary)
+    E2e {
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
+    /// The tests that compare with committed files
+    Golden {
+        /// Rewrite the files; `git diff` then shows what has changed
+        #[arg(long)]
+        update: bool,
+    },
+    /// The rules of the house that neither the compiler nor clippy knows
+    Tidy,
+    /// The benchmarks; what stands behind `--` goes to them
+    Bench {
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// The Debian packages that the end-to-end tests need: fetch them, or with --update pin newer ones
+    Packages {
+        /// Resolve the closure anew and rewrite tests/e2e/packages.lock
+        #[arg(long)]
+        update: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Test => tests::all(),
+        Task::Ci => {
+            cargo::run("format", &["fmt", "--all", "--check"], &[])?;
+            cargo::run("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+            tidy::run()?;
+            tests::all()
+        }
+        Task::E2e { filter } => tests::e2e(filter.as_deref()),
+        Task::Golden { update } => tests::golden(update),
+        Task::Tidy => tidy::run(),
+        Task::Bench { arguments } => {
+            let mut command = vec!["run", "--release", "--package", "lre-bench", "--"];
+            command.extend(arguments.iter().map(String::as_str));
+            cargo::run("bench", &command, &[])
+        }
+        Task::Packages { update } => {
+            let packages = lre_e2e::packages::Packages::of_this_checkout();
+            if update { packages.update_lock() } else { packages.ready().map(drop) }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Debian's Bazel 4.2.3 in its jail, offline, and what it says about a build.
+use crate::jail::Root;
+use anyhow::{Context, Result, bail};
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Repositories that every Bazel of that age wants to download before it builds anything; the stubs in `stubs/` say
+/// as much as a C++ project needs.
+const STUBS: &[&str] = &["rules_cc", "rules_java", "rules_proto", "remote_coverage_tools"];
+
+/// Somebody who builds: a user with a home, an output base and a workspace.
+pub struct Bazel {
+    /// Where Bazel is.
+    pub root: Root,
+    /// Who runs it; `None` is whoever runs the test.
+    pub user: Option<u32>,
+    /// `$HOME`; the output base is in it.
+    pub home: PathBuf,
+    /// Where the WORKSPACE file is.
+    pub workspace: PathBuf,
+    /// Further environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// What a build left behind.
+#[derive(Debug)]
+pub struct Build {
+    /// How many processes ran in which way, as Bazel counts them: `remote`, `remote cache hit`, `internal`, ...
+    pub processes: BTreeMap<String, usize>,
+    /// Hash of every action that Bazel asked a remote service about, by the service's method.
+    pub actions: BTreeMap<String, BTreeSet<String>>,
+    /// Everything that was printed.
+    pub output: String,
+}
+
+impl Build {
+    /// Processes other than Bazel's own that were not done in this way.
+    pub fn other_than(&self, way: &str) -> BTreeMap<&str, usize> {
+        let others = self.processes.iter().filter(|(name, _)| *name != way && *name != "internal");
+        others.map(|(name, count)| (name.as_str(), *count)).collect()
+    }
+
+    /// How many were.
+    pub fn count(&self, way: &str) -> usize {
+        self.processes.get(way).copied().unwrap_or(0)
+    }
+
+    /// All actions that were looked up in the action cache or executed.
+    pub fn digests(&self) -> BTreeSet<String> {
+        self.actions.values().flatten().cloned().collect()
+    }
+}
+
+impl Bazel {
+    /// `bazel test TARGETS ARGUMENTS`, which must succeed.
+    pub fn test(&self, arguments: &[&str]) -> Result<Build> {
+        let log = self.home.join("grpc.log");
+        // Bazel appends.
+        let _ = fs::remove_file(&log);
+        let mut all = vec!["test".to_owned(), "//...".to_owned()];
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        all.extend(self.offline());
+        all.push(format!("--experimental_remote_grpc_log={}", log.display()));
+        all.extend(["--color=no", "--curses=no", "--noshow_progress", "--verbose_failures"].map(str::to_owned));
+        let output = self.run(&all)?;
+        let processes = processes(&output).with_context(|| format!("no summary of processes in:\n{output}"))?;
+        // Without a remote service there is no log.
+        let actions = fs::read(&log).map_or_else(|_| Ok(BTreeMap::new()), |bytes| actions(&bytes))?;
+        Ok(Build { processes, actions, output })
+    }
+
+    /// `bazel clean`.
+    pub fn clean(&self) -> Result<()> {
+        self.run(&["clean".to_owned()]).map(drop)
+    }
+
+    fn offline(&self) -> Vec<String> {
+        let stubs = self.home.join("stubs");
+        STUBS.iter().map(|name| format!("--override_repository={name}={}", stubs.join(name).display())).collect()
+    }
+
+    fn run(&self, arguments: &[String]) -> Result<String> {
+        let visible: [&Path; 2] = [&self.home, &self.workspace];
+        let mut command = self.root.command("/usr/bin/bazel-4", self.user, &self.workspace, &visible);
+        command.env("HOME", &self.home).env("USER", "somebody").envs(self.environment.iter().cloned());
+        // In batch mode nothing stays behind when the test ends, however it ends.
+        command.args(["--batch", "--server_javabase=/usr/lib/jvm/java-17-openjdk-amd64"]);
+        command.arg(format!("--output_user_root={}", self.home.join("bazel").display())).args(arguments);
+        let output = command.output().context("unshare is needed")?;
+        let said = crate::serve::said(&output);
+        if !output.status.success() {
+            bail!("bazel {} ended with {}:\n{said}", arguments[..arguments.len().min(4)].join(" "), output.status);
+        }
+        Ok(said)
+    }
+}
+
+/// Puts the stub repositories into a home.
+pub fn write_stubs(home: &Path) -> Result<()> {
+    let stubs = Path::new(env!("CARGO_MANIFEST_DIR")).join("stubs");
+    crate::projects::copy(&stubs, &home.join("stubs"))
+}
+
+/// `INFO: 85 processes: 38 internal, 40 remote, 7 remote cache hit.`
+fn processes(output: &str) -> Option<BTreeMap<String, usize>> {
+    let line = output.lines().find(|line| line.starts_with("INFO: ") && line.contains(" process"))?;
+    let (_, list) = line.trim_end_matches('.').split_once(": ")?.1.split_once(": ")?;
+    list.split(", ")
+        .map(|one| one.split_once(' ').and_then(|(count, way)| Some((way.to_owned(), count.parse().ok()?))))
+        .collect()
+}
+
+/// As much of Bazel's `remote_logging.LogEntry` as is asked for here.
+#[derive(Clone, PartialEq, Message)]
+struct LogEntry {
+    #[prost(message, optional, tag = "1")]
+    metadata: Option<RequestMetadata>,
+    #[prost(string, tag = "3")]
+    method_name: String,
+}
+
+/// As much of the API's `RequestMetadata`.
+#[derive(Clone, PartialEq, Message)]
+struct RequestMetadata {
+    #[prost(string, tag = "2")]
+    action_id: String,
+}
+
+/// The actions in a log of calls, by the last part of the method's name. Only calls about an action count: an upload
+/// carries the action's name too.
+fn actions(mut log: &[u8]) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let mut actions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    while !log.is_empty() {
+        let entry = LogEntry::decode_length_delimited(&mut log).context("Bazel's log of calls")?;
+        let method = entry.method_name.rsplit('/').next().unwrap_or_default().to_owned();
+        if let ("Execute" | "GetActionResult", Some(metadata)) = (method.as_str(), entry.metadata) {
+            actions.entry(method).or_default().insert(metadata.action_id);
+        }
+    }
+    Ok(actions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_counted_by_way() {
+        let counted = processes("Loading\nINFO: 85 processes: 38 internal, 47 remote cache hit.\n").unwrap();
+        assert_eq!(counted, BTreeMap::from([("internal".to_owned(), 38), ("remote cache hit".to_owned(), 47)]));
+        assert_eq!(processes("INFO: 1 process: 1 internal.").unwrap().len(), 1);
+        assert!(processes("INFO: Elapsed time: 3 s").is_none());
+    }
+}

@@ -1,0 +1,57 @@
+//! The two projects that are built.
+use crate::binary;
+use crate::jail::Root;
+use anyhow::{Context, Result};
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+use std::path::Path;
+
+/// The example of this repository, as a user would have checked it out.
+pub fn inkwell(into: &Path) -> Result<()> {
+    copy(&binary::workspace().join("examples/inkwell"), into)
+}
+
+/// GoogleTest's sources as Debian ships them, with a BUILD file of ours.
+pub fn googletest(root: &Root, into: &Path) -> Result<()> {
+    copy(&root.path().join("usr/src/googletest/googletest"), into)?;
+    // Theirs would make packages of the folders that our BUILD file reaches into.
+    for theirs in ["test/BUILD.bazel", "BUILD.bazel"] {
+        let _ = fs::remove_file(into.join(theirs));
+    }
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("projects/googletest"), into)
+}
+
+/// Copies a directory into another that may exist. Files that git would not have checked out stay behind.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let (source, target) = (entry.path(), to.join(&name));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy(&source, &target)?;
+        } else if kind.is_file() {
+            fs::copy(&source, &target).with_context(|| source.display().to_string())?;
+        } else if !name.to_string_lossy().starts_with("bazel-") {
+            symlink(fs::read_link(&source)?, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a directory and everything in it to another user.
+pub fn give_to(user: u32, path: &Path) -> Result<()> {
+    chown(path, Some(user), Some(user))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_symlink() {
+                std::os::unix::fs::lchown(entry.path(), Some(user), Some(user))?;
+            } else {
+                give_to(user, &entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
