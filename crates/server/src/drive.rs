@@ -3,6 +3,7 @@
 //! The queue is pure and a step takes microseconds, so whoever has news takes the lock and feeds it
 //! himself; a task of its own would cost two changes of threads for each execution. Nothing here
 //! waits while it holds the lock.
+use crate::metadata::Caller;
 use crate::operation::{Answer, Operation, Operations, State};
 use crate::status::{Refusal, ToStatus};
 use futures::FutureExt;
@@ -51,6 +52,8 @@ pub struct Order {
     pub priority: i32,
     /// When the client asked.
     pub queued: SystemTime,
+    /// Who asked first, for the log.
+    pub caller: Caller,
 }
 
 /// What has been done since the start, for `lre stats` and `doctor`.
@@ -224,7 +227,11 @@ impl Driver {
 
     /// One step of the queue, and what follows from it.
     fn feed(&self, room: &mut Room, event: Event, mut news: News) -> Option<QueueRefusal> {
-        let closing = matches!(event, Event::Close);
+        let why = match event {
+            Event::Close => Refusal::Stopping,
+            Event::Withdrawn { .. } => Refusal::Cancelled("a client asked for it"),
+            _ => Refusal::Cancelled("nobody waits for it any more"),
+        };
         let before = room.queue.deadline();
         let effects = room.queue.step(Instant::now().into_std(), event);
         let mut refused = None;
@@ -249,7 +256,6 @@ impl Driver {
                     }
                 }
                 Effect::Drop { operation, .. } => {
-                    let why = if closing { Refusal::Stopping } else { Refusal::Cancelled("nobody waits for it") };
                     self.finish(room, operation, Arc::new(Answer::refused(&why.to_status())));
                 }
             }
@@ -289,8 +295,9 @@ impl Driver {
     }
 
     async fn execute(self: Arc<Self>, execution: ExecutionId, order: Order, slot: Slot, cancel: CancellationToken) {
-        let Order { loaded, closure, hold, timeout, key, queued, .. } = order;
-        let cacheable = !loaded.action.do_not_cache;
+        let Order { loaded, closure, hold, timeout, key, queued, caller, .. } = order;
+        let (action, cacheable) = (loaded.action.digest, !loaded.action.do_not_cache);
+        let begin = Instant::now();
         let work = Work { loaded, closure, hold: Arc::clone(&hold), slot, timeout, queued };
         // The slot must come back whatever happens, or the machine shrinks with every bug.
         let outcome = AssertUnwindSafe(self.executor.execute(work, cancel)).catch_unwind().await;
@@ -298,6 +305,7 @@ impl Driver {
             let failure = Failure::Sandbox("the executor panicked; the server's log says where".to_owned());
             Outcome { failure: Some(failure), ..Outcome::default() }
         });
+        log(action, &caller, begin.elapsed(), &outcome);
         if cacheable {
             self.remember(key, &outcome).await;
         }
@@ -340,6 +348,22 @@ struct News {
     order: Option<Order>,
     /// With an end.
     answer: Option<Arc<Answer>>,
+}
+
+/// One line for each execution, and the only one: what is ours to mend is an error, what the user
+/// or the client has to mend is not.
+fn log(action: ActionDigest, caller: &Caller, elapsed: Duration, outcome: &Outcome) {
+    let Caller { tool, mnemonic, target, .. } = caller;
+    let (milliseconds, exit_code) = (elapsed.as_millis(), outcome.result.as_ref().map(|r| r.exit_code()));
+    match &outcome.failure {
+        None => tracing::info!(%action, tool, mnemonic, target, milliseconds, exit_code, "executed"),
+        Some(failure @ (Failure::Sandbox(_) | Failure::Store { .. })) => {
+            tracing::error!(%action, tool, mnemonic, target, milliseconds, reason = failure.to_status().message(), "could not be executed");
+        }
+        Some(failure) => {
+            tracing::info!(%action, tool, mnemonic, target, milliseconds, exit_code, reason = %failure, "executed to no end");
+        }
+    }
 }
 
 fn refusal(why: QueueRefusal) -> Refusal {

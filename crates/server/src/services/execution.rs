@@ -1,6 +1,7 @@
 //! `Execution` (PROTOCOL, G): the hall, and the way through the rooms up to the queue (HOUSE 5).
 use crate::drive::{Driver, Order, Presence};
 use crate::limits::TRAILER_DETAILS_BYTES_MAX;
+use crate::metadata::Caller;
 use crate::operation::{self, Answer, Operations};
 use crate::services::action_cache::Inline;
 use crate::status::{self, Refusal};
@@ -67,6 +68,7 @@ struct Asked {
     skip_cache_lookup: bool,
     priority: i32,
     inline: Inline,
+    caller: Caller,
     at: SystemTime,
 }
 
@@ -91,7 +93,9 @@ impl Execution {
 
 impl Asked {
     /// The hall: the only protobuf on the way in.
-    fn decode(request: re::ExecuteRequest) -> Result<Self, Status> {
+    fn decode(request: Request<re::ExecuteRequest>) -> Result<Self, Status> {
+        let caller = Caller::of(request.metadata());
+        let request = request.into_inner();
         let function = DigestFunction::from_wire(request.digest_function).map_err(status::of)?;
         let digest = Digest::from_wire(function, request.action_digest.as_ref())
             .map_err(|e| status::of(Invalid::new("action_digest", e)))?;
@@ -104,6 +108,7 @@ impl Asked {
                 stderr: request.inline_stderr,
                 files: request.inline_output_files,
             },
+            caller,
             at: SystemTime::now(),
         })
     }
@@ -141,6 +146,7 @@ impl Rooms {
         if !asked.skip_cache_lookup
             && let Some(result) = self.look_up(asked.action).await?
         {
+            tracing::debug!(action = %asked.action, "hit");
             return Ok(Way::Exit(Answer::cached(result)));
         }
         let loaded = lre_worker::load(&*self.blobs, asked.action).await.map_err(|error| match error {
@@ -171,6 +177,7 @@ impl Rooms {
             key,
             priority: asked.priority,
             queued: asked.at,
+            caller: asked.caller.clone(),
         };
         let operation = self.operations.create(asked.action, asked.inline.clone()).map_err(status::of)?;
         self.driver.submit(operation, order).map(Way::Queue).map_err(status::of)
@@ -253,7 +260,7 @@ impl re::execution_server::Execution for Execution {
     type WaitExecutionStream = OperationStream;
 
     async fn execute(&self, request: Request<re::ExecuteRequest>) -> Result<Response<OperationStream>, Status> {
-        let asked = Asked::decode(request.into_inner())?;
+        let asked = Asked::decode(request)?;
         let stream = match self.rooms.enter(&asked).await {
             Ok(Way::Queue(presence)) => self.rooms.stream(presence),
             Ok(Way::Exit(answer)) => Rooms::once(self.rooms.exit(&asked, &answer).await),

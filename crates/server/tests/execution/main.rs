@@ -6,5 +6,6 @@ mod operations;
 mod refusals;
 mod scripted;
 mod sharing;
+mod starting;
 mod stopping;
 mod world;
