@@ -48,6 +48,18 @@ pub enum ToolchainError {
         /// What is wrong with it, and where.
         problem: String,
     },
+    /// The user's turn: what a source gave is not what the lock file pins.
+    #[error("the toolchain `{name}` is {found}, but lre.lock pins {locked}{}", .path.as_ref().map_or(String::new(), |p| format!("; the first difference is at {p}")))]
+    Mismatch {
+        /// Which toolchain.
+        name: String,
+        /// What is pinned.
+        locked: Digest,
+        /// What was found.
+        found: Digest,
+        /// The first path that differs, where both trees can be read.
+        path: Option<String>,
+    },
     /// The user's turn: add the toolchain again; its blobs are gone.
     #[error("{} blobs of the toolchain {toolchain} are not in the store, the first is {}", .missing.len(), .missing[0])]
     Missing {

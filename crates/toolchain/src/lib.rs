@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod capture;
+mod difference;
 mod error;
 mod import;
 mod introspect;
 mod layout;
+mod lock;
 mod materialise;
 mod nearest;
 mod progress;
@@ -15,9 +17,12 @@ mod source;
 mod types;
 
 pub use capture::{Captured, capture};
+pub use difference::first_difference;
 pub use error::ToolchainError;
 pub use import::{Imported, Warning, import_directory, import_layout};
+pub use introspect::{CcFacts, Probed, Prober, introspect};
 pub use layout::{Entry, Layout};
+pub use lock::{LockFile, Locked};
 pub use materialise::{load_tree, materialise, sweep};
 pub use progress::{Progress, Stage};
 pub use registry::{Registry, check_name};
