@@ -133,8 +133,14 @@ impl Porch {
     /// no stranger is let in.
     #[must_use]
     pub fn new(token: Option<&str>) -> Self {
+        Self::of(geteuid().as_raw(), token)
+    }
+
+    /// The same for another user.
+    #[must_use]
+    pub fn of(uid: u32, token: Option<&str>) -> Self {
         let token = token.map(str::trim).filter(|token| !token.is_empty()).map(Arc::from);
-        Self { uid: geteuid().as_raw(), token }
+        Self { uid, token }
     }
 
     async fn admit(&self, peer: Option<&Peer>, header: Option<&[u8]>) -> Result<(), Status> {

@@ -318,3 +318,36 @@ impl AsyncWrite for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    /// LIMITS 4: without it, small answers wait 40 ms for each other.
+    #[tokio::test]
+    async fn accepted_sockets_do_not_wait_for_more() {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (Wire::Tcp(stream), Peer::Tcp(_)) = listener.accept_one().await.unwrap() else { panic!("not TCP") };
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[test]
+    fn only_loopback_is_listened_on() {
+        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051"] {
+            let refused = Listeners::bind(Some(address.parse().unwrap()), None).unwrap_err();
+            assert!(matches!(refused, ListenError::NotLoopback(_)), "{refused}");
+            assert!(refused.hint().contains("127.0.0.1"));
+        }
+        assert!(matches!(Listeners::bind(None, None), Err(ListenError::Nowhere)));
+    }
+
+    #[test]
+    fn a_port_in_use_is_said_to_be() {
+        let first = Listeners::bind(Some((Ipv4Addr::LOCALHOST, 0).into()), None).unwrap();
+        let refused = Listeners::bind(first.tcp_address(), None).unwrap_err();
+        assert!(matches!(refused, ListenError::PortInUse(_)), "{refused}");
+        assert!(refused.hint().contains("lre status"));
+    }
+}

@@ -108,3 +108,96 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn the_socket_is_ours_alone_and_goes_away() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("made/on/the/way/re.sock");
+        let socket = BoundSocket::bind(&path).unwrap();
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert_eq!(socket.path(), path);
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("re.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "as after kill -9");
+        let live = BoundSocket::bind(&path).unwrap();
+        let refused = BoundSocket::bind(&path).unwrap_err();
+        assert!(matches!(refused, ListenError::SocketInUse(_)), "{refused}");
+        assert!(refused.hint().contains("lre down"));
+        UnixStream::connect(live.path()).expect("still there");
+    }
+
+    #[test]
+    fn the_socket_of_a_successor_is_not_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("re.sock");
+        let first = BoundSocket::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = BoundSocket::bind(&path).unwrap();
+        drop(first);
+        UnixStream::connect(second.path()).expect("still there");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("notes.txt");
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(BoundSocket::bind(&path), Err(ListenError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_path_that_the_kernel_cannot_take_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path().as_os_str().len() + 1;
+        let at_most = temp.path().join("x".repeat(SOCKET_PATH_BYTES_MAX - base));
+        drop(BoundSocket::bind(&at_most).unwrap());
+        let over = temp.path().join("x".repeat(SOCKET_PATH_BYTES_MAX - base + 1));
+        let refused = BoundSocket::bind(&over).unwrap_err();
+        assert!(matches!(refused, ListenError::PathTooLong { bytes: 108, at_most: 107, .. }), "{refused}");
+        assert!(refused.hint().contains("XDG_RUNTIME_DIR"));
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        for mode in [0o777, 0o1777, 0o770] {
+            let folder = temp.path().join(format!("{mode:o}"));
+            fs::create_dir(&folder).unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            let refused = BoundSocket::bind(&folder.join("re.sock")).unwrap_err();
+            assert!(matches!(refused, ListenError::Folder { .. }), "{mode:o}: {refused}");
+            assert!(refused.hint().contains("chmod 700"));
+        }
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_refused() {
+        // Of root for an ordinary user; root gives one away.
+        let temp = tempfile::tempdir().unwrap();
+        let folder = if geteuid().is_root() {
+            std::os::unix::fs::chown(temp.path(), Some(65_534), None).unwrap();
+            temp.path()
+        } else {
+            Path::new("/")
+        };
+        let refused = BoundSocket::bind(&folder.join("re.sock")).unwrap_err();
+        assert!(matches!(refused, ListenError::Folder { .. }), "{refused}");
+    }
+}

@@ -52,14 +52,14 @@ impl Drop for TestServer {
 
 impl TestServer {
     pub async fn start() -> Self {
+        Self::behind(Porch::new(Some(TOKEN))).await
+    }
+
+    /// A server that lets in whom `porch` lets in.
+    pub async fn behind(porch: Porch) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let disk = Arc::new(DiskStore::open(directory.path()).unwrap());
         let stores = lre_store::compose(disk, None);
-        Self::over(stores, directory).await
-    }
-
-    /// A server over stores of the test's own making.
-    pub async fn over(stores: Stores, directory: tempfile::TempDir) -> Self {
         let socket = directory.path().join("sockets/re.sock");
         let mut routes = RoutesBuilder::default();
         let staging = Staging::new(directory.path().join("staging")).unwrap();
@@ -69,7 +69,7 @@ impl TestServer {
         let listeners = Listeners::bind(Some(([127, 0, 0, 1], 0).into()), Some(&socket)).unwrap();
         let tcp = listeners.tcp_address().unwrap();
         let stop = CancellationToken::new();
-        let served = tokio::spawn(listeners.serve(routes.routes(), Porch::new(Some(TOKEN)), stop.clone()));
+        let served = tokio::spawn(listeners.serve(routes.routes(), porch, stop.clone()));
         let channel = connect_tcp(tcp).await;
         Self { channel, tcp, socket, stores, directory, stop, served }
     }
