@@ -17,6 +17,9 @@ pub struct Cli {
     /// Where the server is: unix:/path or grpc://host:port.
     #[arg(long, global = true, value_name = "WHERE")]
     pub server: Option<String>,
+    /// Directory of blobs, action results and toolchains.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -25,8 +28,210 @@ pub struct Cli {
 /// All commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Run the server in the foreground.
+    #[command(
+        after_long_help = "One line for each listener is printed, then `ready`. SIGTERM or Ctrl-C cancels what runs and ends; a
+second signal ends at once.
+
+Examples:
+  lre serve
+  lre serve --listen 127.0.0.1:0 --socket none --store /tmp/s --slots 2"
+    )]
+    Serve(ServeArgs),
+    /// Run the server in the background.
+    #[command(after_long_help = "Examples:\n  lre up\n  lre up --default-toolchain cc --json")]
+    Up(UpArgs),
+    /// Stop the server.
+    #[command(after_long_help = "Example:\n  lre down")]
+    Down(DownArgs),
+    /// Show the state of the server, and the next step.
+    #[command(after_long_help = "Examples:\n  lre status\n  lre status --json")]
+    Status(JsonArgs),
+    /// Show the log of the server in the background.
+    #[command(after_long_help = "Examples:\n  lre logs\n  lre logs -f -n 100")]
+    Logs(LogsArgs),
+    /// Check this machine: what works, what does not, and the fix.
+    #[command(after_long_help = "Exits 30 where sandboxes cannot be made, 10 where something else is wrong.
+
+Examples:
+  lre doctor
+  lre doctor --json")]
+    Doctor(JsonArgs),
+    /// Run a command as a cached, hermetic action.
+    #[command(after_long_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Add, list, check and remove toolchains.
+    Toolchain(ToolchainArgs),
     /// Show the configuration and where it comes from.
     Config(ConfigArgs),
+    /// Body of the sandbox launcher; started by the server.
+    #[command(hide = true)]
+    Launcher,
+}
+
+const RUN_HELP: &str = "\
+The command sees its inputs, its toolchain and nothing else of this machine. Without --in it sees the
+current directory, without version control folders and without the outputs. Its stdout and stderr come
+out as they are; one line on stderr says whether it ran or was known. The exit code is the command's;
+125 is ours, 126 not executable, 127 not found, 128+n signal n.
+
+Examples:
+  lre run -- cc --version
+  lre run --in hello.c --out hello -- cc hello.c -o hello
+  lre run --env LANG=C --timeout 60 --out report -- ./check.sh report";
+
+/// `lre serve`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// What it does.
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+/// `lre up`.
+#[derive(Args, Debug)]
+pub struct UpArgs {
+    /// What the server does.
+    #[command(flatten)]
+    pub server: ServerFlags,
+    /// Report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lre down`.
+#[derive(Args, Debug)]
+pub struct DownArgs {
+    /// Report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Commands that only report.
+#[derive(Args, Debug)]
+pub struct JsonArgs {
+    /// Report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lre logs`.
+#[derive(Args, Debug)]
+pub struct LogsArgs {
+    /// Go on as the log grows.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Start with the last N lines.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    pub lines: usize,
+}
+
+/// `lre run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// A file or directory that the command sees, below the current directory; may be repeated.
+    #[arg(long = "in", value_name = "PATH")]
+    pub inputs: Vec<String>,
+    /// The command sees no files at all.
+    #[arg(long, conflicts_with = "inputs")]
+    pub no_in: bool,
+    /// A file or directory that the command leaves; may be repeated.
+    #[arg(long = "out", value_name = "PATH")]
+    pub outputs: Vec<String>,
+    /// A variable of the command's environment; may be repeated.
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub environment: Vec<String>,
+    /// The toolchain [default: that of lre.lock, else the only one installed].
+    #[arg(long, value_name = "NAME")]
+    pub toolchain: Option<String>,
+    /// A further platform property; may be repeated.
+    #[arg(long = "property", value_name = "NAME=VALUE")]
+    pub properties: Vec<String>,
+    /// Kill it after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// Run it even where the result is known.
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Report as JSON on stdout; the command's output goes to stderr.
+    #[arg(long)]
+    pub json: bool,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// `lre toolchain`.
+#[derive(Args, Debug)]
+pub struct ToolchainArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: ToolchainCommand,
+}
+
+/// What to do with toolchains.
+#[derive(Subcommand, Debug)]
+pub enum ToolchainCommand {
+    /// Put a toolchain into the store, under a name.
+    #[command(
+        after_long_help = "capture:/usr/bin/cc freezes the compiler of this machine with everything it needs, and the shell and tools
+that build actions call; dir:/path takes a directory as it is. In a workspace with lre.lock the digest
+is pinned there.
+
+Examples:
+  lre toolchain add cc --from capture:/usr/bin/cc
+  lre toolchain add cc --from capture:/usr/bin/clang --also /usr/bin/python3 --lock
+  lre toolchain add sdk --from dir:/opt/sdk --kind tree"
+    )]
+    Add(ToolchainAddArgs),
+    /// List installed toolchains.
+    List(JsonArgs),
+    /// Show one toolchain.
+    Show {
+        /// Its name.
+        name: String,
+        /// Report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that every blob of the toolchains is there and right.
+    #[command(
+        after_long_help = "Exits 10 where a toolchain is not whole.\n\nExamples:\n  lre toolchain verify\n  lre toolchain verify cc --json"
+    )]
+    Verify {
+        /// Only this one.
+        name: Option<String>,
+        /// Report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget a toolchain; its blobs go when the store wants the room.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// `lre toolchain add`.
+#[derive(Args, Debug)]
+pub struct ToolchainAddArgs {
+    /// What to call it.
+    pub name: String,
+    /// Where it comes from: capture:COMPILER or dir:DIRECTORY.
+    #[arg(long, value_name = "SOURCE")]
+    pub from: String,
+    /// How it is mounted: rootfs as /, tree below /lre/toolchains [default: rootfs].
+    #[arg(long, value_name = "KIND", value_parser = ["rootfs", "tree"])]
+    pub kind: Option<String>,
+    /// A further program or file to capture; may be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub also: Vec<String>,
+    /// Pin it in lre.lock, which is made where there is none.
+    #[arg(long)]
+    pub lock: bool,
+    /// Report as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `lre config`.
@@ -61,9 +266,6 @@ pub struct ServerFlags {
     /// Path of the Unix socket; none for no Unix socket.
     #[arg(long, value_name = "PATH")]
     pub socket: Option<String>,
-    /// Directory of blobs, action results and toolchains.
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<String>,
     /// Actions at the same time [default: the number of cores].
     #[arg(long, value_name = "N")]
     pub slots: Option<u64>,
@@ -76,10 +278,10 @@ pub struct ServerFlags {
 }
 
 impl ServerFlags {
-    /// The layer of the configuration that these flags are.
+    /// These flags together with those that every command has.
     #[must_use]
-    pub fn written(&self) -> Written {
-        let Self { listen, socket, store, slots, default_toolchain, log } = self.clone();
-        Written { listen, socket, store, slots, default_toolchain, log, ..Written::default() }
+    pub fn over(self, global: Written) -> Written {
+        let Self { listen, socket, slots, default_toolchain, log } = self;
+        Written { listen, socket, slots, default_toolchain, log, ..global }
     }
 }

@@ -2,18 +2,30 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod client;
 mod commands;
 mod config;
+mod disk;
 mod exit;
+mod holdings;
+mod instance;
+mod machine;
 mod paths;
+mod pinned;
 #[cfg(test)]
 mod reference;
+mod token;
 mod ui;
 
 use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // The launcher of the sandbox is this same program, and must be small and have one thread: nothing
+    // may have happened in the process before it takes over.
+    if std::env::args_os().nth(1).is_some_and(|first| first == "launcher") {
+        lre_sandbox::launcher::main();
+    }
     match commands::run(args::Cli::parse()) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(exit)) => exit.into(),

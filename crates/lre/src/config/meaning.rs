@@ -223,6 +223,13 @@ impl Config {
         self.server.clone().unwrap_or_else(local)
     }
 
+    /// Whether nobody wrote `key`.
+    #[must_use]
+    pub fn is_default(&self, key: &str) -> bool {
+        let at = keys::KEYS.iter().position(|k| k.name == key);
+        at.is_none_or(|at| self.origins[at].0 == "default")
+    }
+
     /// Every key with its value and origin, in the order of the table.
     #[must_use]
     pub fn values(&self) -> Vec<(&'static str, Value, &Origin)> {

@@ -1,0 +1,286 @@
+//! `lre run`: any command as a cached, hermetic action.
+use crate::args::RunArgs;
+use crate::client::{
+    ActionSpec, Client, ClientError, Executed, Inputs, Limits, Options, Prepared, Stage, stream_digests,
+};
+use crate::commands::{Context, Done, block_on};
+use crate::config::Written;
+use crate::exit::{Exit, OrProblem, Problem};
+use crate::{pinned, ui};
+use lre_model::{ActionResult, Platform, RelPath};
+use lre_proto::{protobuf, re};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the current directory may hold when nobody named inputs.
+const UNASKED: Limits = Limits { entries_max: 20_000, bytes_max: 1024 * 1024 * 1024 };
+/// Never an input unless named: it changes without the sources changing.
+const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
+
+/// Runs `lre run`.
+///
+/// # Errors
+/// Whatever is not the command's own failure; 125 unless it has a code of its own.
+pub fn run(args: &RunArgs, flags: &Written) -> Done {
+    let ours = |problem: Problem| match problem.exit() {
+        Exit::Error | Exit::Finding => problem.exiting(Exit::Run),
+        _ => problem,
+    };
+    let context = Context::load(flags).map_err(ours)?;
+    block_on(act(args, &context)).map_err(ours)
+}
+
+async fn act(args: &RunArgs, context: &Context) -> Done {
+    let here = std::env::current_dir().or_problem("the current directory cannot be found")?;
+    let begin = Instant::now();
+    let spec = spec(args, context, &here)?;
+    let client = context.connect().await?;
+    let prepared = client.prepare(spec).await?;
+    let executed = execute(&client, &prepared, args.no_cache).await?;
+    client.download(&executed.result, &here).await?;
+    let took = begin.elapsed();
+    streams(&client, &executed.result, args.json).await?;
+    let missing = missing_outputs(args, &executed.result);
+    match args.json {
+        true => println!("{}", report(&prepared, &executed, &missing, took)),
+        false => eprintln!("{}", summary(&prepared, &executed, took)),
+    }
+    if let Some(failure) = executed.failure {
+        return Err(Problem::from(ClientError::from(failure)).why(executed.message));
+    }
+    match executed.result.exit_code() {
+        0 if missing.is_empty() => Ok(None),
+        0 => Err(Problem::error(format!("the command did not leave: {}", missing.join(", ")))
+            .why("it ended with exit code 0 all the same")
+            .hint("outputs are relative to the current directory, as the command sees it")),
+        code => Ok(Some(Exit::Command(u8::try_from(code & 0xff).unwrap_or(u8::MAX).max(1)))),
+    }
+}
+
+fn spec(args: &RunArgs, context: &Context, here: &Path) -> Result<ActionSpec, Problem> {
+    let pair = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Problem::usage(format!("`{text}` is not NAME=VALUE"))),
+    };
+    let environment = args.environment.iter().map(pair).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let mut properties = args.properties.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    properties.extend(pinned::choose(context, here, args.toolchain.as_deref())?.map(|t| t.property()));
+    Ok(ActionSpec {
+        arguments: args.command.clone(),
+        environment,
+        inputs: inputs(args, here)?,
+        outputs: args.outputs.iter().map(|path| relative(path, here)).collect::<Result<_, _>>()?,
+        platform: Platform::new(properties),
+        timeout: args.timeout.map(Duration::from_secs),
+        ..ActionSpec::default()
+    })
+}
+
+/// `path` as seen from the current directory, which becomes the input root.
+fn relative(path: &str, here: &Path) -> Result<String, Problem> {
+    let below = here.join(path);
+    let text = below.strip_prefix(here).ok().and_then(Path::to_str);
+    let path = text.and_then(|text| RelPath::parse(text).ok());
+    path.map(|path| path.to_string()).ok_or_else(|| {
+        Problem::usage(format!("`{}` is not below the current directory", below.display()))
+            .why("the command sees the current directory as its input root, and nothing above it")
+            .hint("cd to a directory that holds all inputs and outputs")
+    })
+}
+
+fn inputs(args: &RunArgs, here: &Path) -> Result<Inputs, Problem> {
+    let mut inputs = Inputs::default();
+    if args.no_in {
+        return Ok(inputs);
+    }
+    for path in &args.inputs {
+        let path = relative(path, here)?;
+        inputs.add_tree(&path, &here.join(&path), Limits::NONE, &|_| false)?;
+    }
+    if args.inputs.is_empty() {
+        // An output of the last run is not an input of this one: it would be another action each time.
+        let outputs = args.outputs.iter().map(|path| relative(path, here)).collect::<Result<Vec<_>, _>>()?;
+        let skip = |path: &RelPath| {
+            let name = path.segments().last().map_or("", String::as_str);
+            VERSION_CONTROL.contains(&name) || outputs.contains(&path.to_string())
+        };
+        inputs.add_tree("", here, UNASKED, &skip)?;
+    }
+    Ok(inputs)
+}
+
+async fn execute(client: &Client, prepared: &Prepared, no_cache: bool) -> Result<Executed, Problem> {
+    let progress = ui::Progress::default();
+    if !no_cache {
+        // A hit needs no upload: this look costs one round trip and saves all others.
+        if let Some(result) = client.cached(prepared.action).await? {
+            return Ok(Executed { result, cached: true, message: String::new(), failure: None });
+        }
+    }
+    progress.show(&format!("sending {} files, {}", prepared.files, ui::bytes(prepared.bytes)));
+    client.upload(prepared).await?;
+    let watch = |stage: Stage| match stage {
+        Stage::CacheCheck => {}
+        Stage::Queued => progress.show("waiting for a slot"),
+        Stage::Executing => progress.show("running"),
+    };
+    let options = Options { skip_cache_lookup: no_cache, ..Options::default() };
+    Ok(client.execute(prepared, &options, &watch).await?)
+}
+
+async fn streams(client: &Client, result: &Arc<ActionResult>, json: bool) -> Result<(), Problem> {
+    let (stdout, stderr) = stream_digests(result)?;
+    let wire = result.wire();
+    let told = match json {
+        true => client.copy_stream(&wire.stdout_raw, stdout, &mut io::stderr()).await,
+        false => client.copy_stream(&wire.stdout_raw, stdout, &mut io::stdout()).await,
+    };
+    told?;
+    Ok(client.copy_stream(&wire.stderr_raw, stderr, &mut io::stderr()).await?)
+}
+
+/// Outputs that were asked for and are not in the result. REAPI leaves them out without a word; here
+/// somebody is waiting for them.
+fn missing_outputs(args: &RunArgs, result: &ActionResult) -> Vec<String> {
+    let wire = result.wire();
+    let files = wire.output_files.iter().map(|f| &f.path);
+    let directories = wire.output_directories.iter().map(|d| &d.path);
+    let present: Vec<_> = files.chain(directories).chain(wire.output_symlinks.iter().map(|s| &s.path)).collect();
+    let same = |path: &str, output: &str| PathBuf::from(path).components().eq(PathBuf::from(output).components());
+    let here = std::env::current_dir().unwrap_or_default();
+    let wanted = args.outputs.iter().map(|output| relative(output, &here).unwrap_or_else(|_| output.clone()));
+    wanted.filter(|output| !present.iter().any(|path| same(path, output))).collect()
+}
+
+/// `ran 0.31s  (staged 214 files 4ms, exec 0.29s, stored 12ms)   action 5be1.../139`
+fn summary(prepared: &Prepared, executed: &Executed, took: Duration) -> String {
+    let paint = ui::stderr_paint();
+    let action = paint.dim(&format!("action {}", ui::short(prepared.action.0)));
+    let code = executed.result.exit_code();
+    let word = match (executed.cached, code, &executed.failure) {
+        (true, ..) => paint.good("hit"),
+        (false, 0, None) => paint.good("ran"),
+        (false, ..) => paint.bad("failed"),
+    };
+    let times = if executed.cached { String::new() } else { times(executed.result.wire(), prepared.files) };
+    let code = if code == 0 { String::new() } else { format!("  exit {code}") };
+    format!("{word} {}{times}{code}   {action}", ui::span(took))
+}
+
+fn times(result: &re::ActionResult, files: usize) -> String {
+    let Some(m) = &result.execution_metadata else { return String::new() };
+    let stage = |name: &str, start: &Option<protobuf::Timestamp>, end: &Option<protobuf::Timestamp>| {
+        Some(format!("{name} {}", ui::span(between(start.as_ref()?, end.as_ref()?)?)))
+    };
+    let parts = [
+        stage(&format!("staged {files} files"), &m.input_fetch_start_timestamp, &m.input_fetch_completed_timestamp),
+        stage("exec", &m.execution_start_timestamp, &m.execution_completed_timestamp),
+        stage("stored", &m.output_upload_start_timestamp, &m.output_upload_completed_timestamp),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!("  ({})", parts.join(", ")) }
+}
+
+fn between(start: &protobuf::Timestamp, end: &protobuf::Timestamp) -> Option<Duration> {
+    let nanos = |t: &protobuf::Timestamp| i128::from(t.seconds) * 1_000_000_000 + i128::from(t.nanos);
+    u64::try_from(nanos(end) - nanos(start)).ok().map(Duration::from_nanos)
+}
+
+fn report(prepared: &Prepared, executed: &Executed, missing: &[String], took: Duration) -> serde_json::Value {
+    json!({
+        "schema_version": 1,
+        "action": prepared.action.0,
+        "input_root": prepared.input_root.0,
+        "cached": executed.cached,
+        "exit_code": executed.result.exit_code(),
+        "failure": executed.failure.as_ref().map(|status| status.message()),
+        "input_files": prepared.files,
+        "input_bytes": prepared.bytes,
+        "missing_outputs": missing,
+        "seconds": took.as_secs_f64(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lre_model::DigestFunction;
+
+    fn args(words: &[&str]) -> RunArgs {
+        use clap::Parser;
+        let words = ["lre", "run"].iter().chain(words).chain(&["--", "true"]);
+        match crate::args::Cli::parse_from(words).command {
+            Some(crate::args::Command::Run(args)) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn paths_stay_below_the_current_directory() {
+        let here = Path::new("/w/here");
+        for (path, expected) in [("a", "a"), ("./a//b", "a/b"), ("/w/here/c", "c"), ("a/../b", "b")] {
+            assert_eq!(relative(path, here).unwrap(), expected);
+        }
+        for bad in ["../x", "/etc/passwd", "a/../../x"] {
+            assert_eq!(relative(bad, here).unwrap_err().exit(), Exit::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn outputs_and_version_control_are_no_inputs() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = |names: &[&str]| {
+            for name in names {
+                std::fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+                std::fs::write(dir.path().join(name), name).unwrap();
+            }
+            let inputs = inputs(&args(&["--out", "./a.o", "--out", "gen"]), dir.path()).unwrap();
+            inputs.merkle(DigestFunction::Sha256).unwrap().root
+        };
+        let before = with(&["a.c", "lib/a.h"]);
+        assert_eq!(with(&["a.o", "gen/x", ".git/HEAD"]), before);
+        assert_ne!(with(&["b.c"]), before);
+    }
+
+    #[test]
+    fn named_inputs_are_all_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.c", "b.c"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        assert_eq!(inputs(&args(&["--in", "a.c"]), dir.path()).unwrap().len(), 1);
+        assert_eq!(inputs(&args(&["--no-in"]), dir.path()).unwrap().len(), 0);
+        assert!(inputs(&args(&["--in", "c.c"]), dir.path()).is_err());
+    }
+
+    #[test]
+    fn what_was_promised_and_is_not_there_is_named() {
+        let file = |path: &str| re::OutputFile {
+            path: path.into(),
+            digest: Some(lre_model::Digest::empty(DigestFunction::Sha256).to_wire()),
+            ..Default::default()
+        };
+        let wire = re::ActionResult { output_files: vec![file("a"), file("d/b")], ..Default::default() };
+        let result = ActionResult::from_wire(DigestFunction::Sha256, wire).unwrap();
+        assert_eq!(missing_outputs(&args(&["--out", "./a", "--out", "d//b", "--out", "c"]), &result), ["c"]);
+    }
+
+    #[test]
+    fn times_come_from_the_worker() {
+        let at = |nanos| Some(protobuf::Timestamp { seconds: 1, nanos });
+        let metadata = re::ExecutedActionMetadata {
+            input_fetch_start_timestamp: at(0),
+            input_fetch_completed_timestamp: at(4_000_000),
+            execution_start_timestamp: at(4_000_000),
+            execution_completed_timestamp: at(294_000_000),
+            ..Default::default()
+        };
+        let result = re::ActionResult { execution_metadata: Some(metadata), ..Default::default() };
+        assert_eq!(times(&result, 214), "  (staged 214 files 4ms, exec 0.29s)");
+        assert_eq!(times(&re::ActionResult::default(), 1), "");
+    }
+}

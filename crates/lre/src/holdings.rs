@@ -1,0 +1,41 @@
+//! The store of this machine, for commands that look into it or add to it: through the server where one
+//! runs, else directly. One process at a time may have a store open.
+use crate::client::Client;
+use crate::commands::Context;
+use crate::exit::{OrProblem, Problem};
+use crate::instance::Instance;
+use lre_store::{BlobStore, DiskStore, OpenError};
+use lre_toolchain::Registry;
+use std::sync::Arc;
+
+/// Opens the store of the configuration.
+///
+/// # Errors
+/// The server does not answer, or the directory cannot be used.
+pub async fn open(context: &Context) -> Result<Arc<dyn BlobStore>, Problem> {
+    let store = &context.config.store;
+    if let Some(endpoint) = Instance::running(store).and_then(|instance| instance.endpoint()) {
+        return Ok(Client::connect(&endpoint, None).await?.store().clone());
+    }
+    match DiskStore::open(store) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(e) => {
+            let hint = match &e {
+                OpenError::InUse { .. } => "another command works on it: try again when it has ended",
+                OpenError::Newer { .. } => "update lre, or choose another --store",
+                OpenError::Foreign { .. } | OpenError::Io { .. } => "choose another --store",
+            };
+            let problem = Problem::error(format!("the store {} cannot be opened", store.display()));
+            Err(problem.because(Box::new(e) as Box<dyn std::error::Error>).hint(hint))
+        }
+    }
+}
+
+/// The registry beside the store; made where it is not there.
+///
+/// # Errors
+/// The directory cannot be made.
+pub fn registry(context: &Context) -> Result<Registry, Problem> {
+    let directory = context.config.store.join("toolchains/registry");
+    Registry::open(&directory).or_problem(format!("cannot use {}", directory.display()))
+}
