@@ -16,6 +16,7 @@ use lre_store::{ActionCache, Hold};
 use lre_toolchain::Closure;
 use lre_worker::{Executor, Failure, Loaded, Outcome, Work};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -268,10 +269,13 @@ impl Driver {
     }
 
     fn place(&self, room: &mut Room, operation: OperationId, execution: ExecutionId, running: bool, news: &mut News) {
-        if room.runs.contains_key(&execution) {
-            self.counters.shared.fetch_add(1, Ordering::Relaxed);
-        } else {
-            room.runs.insert(execution, Run { order: news.order.take(), cancel: CancellationToken::new() });
+        match room.runs.entry(execution) {
+            Entry::Occupied(_) => {
+                self.counters.shared.fetch_add(1, Ordering::Relaxed);
+            }
+            Entry::Vacant(free) => {
+                free.insert(Run { order: news.order.take(), cancel: CancellationToken::new() });
+            }
         }
         if running && let Some(operation) = self.operations.get(operation) {
             operation.set(State::Executing);

@@ -230,7 +230,6 @@ impl Spec {
             do_not_cache: self.do_not_cache,
             salt: vec![self.salt],
             platform: Some(lre_model::Platform::new(self.platform).to_wire()),
-            ..Default::default()
         };
         let action = put(action.encode_to_vec());
         blobs.extend(tree.blobs);
