@@ -34,11 +34,15 @@ pub fn check() -> Vec<Finding> {
 }
 
 fn kernel(release: &str) -> Finding {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let ok = version >= KERNEL_MIN;
+    let ok = kernel_version(release) >= KERNEL_MIN;
     let fix = if ok { String::new() } else { format!("run on Linux {}.{} or newer", KERNEL_MIN.0, KERNEL_MIN.1) };
     Finding { what: "kernel", ok, detail: format!("Linux {release}"), fix }
+}
+
+/// The first two numbers of a kernel's release; 0 for what is none.
+pub(crate) fn kernel_version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// Makes a sandbox in a child. For each stage that was tried: what the kernel said.

@@ -1,6 +1,7 @@
 //! Takes requests, watches executions and timers, answers.
+use super::init::{self, Outer};
 use super::report::{Received, Report, now, pipe};
-use super::{NAMESPACES, OPTIONAL_NAMESPACES, Problem, init};
+use super::{NAMESPACES, OPTIONAL_NAMESPACES, Problem};
 use crate::sys::{self, Forked};
 use crate::{Ended, FRAME_BYTES_MAX, FrameError, How, Reply, Request, SandboxPlan, Usage, decode, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -43,6 +44,7 @@ pub(super) struct Launcher {
     outbox: Vec<u8>,
     executions: BTreeMap<u64, Execution>,
     namespaces: u64,
+    outer: Outer,
 }
 
 /// The body of the first frame in `bytes`, if all of it has come.
@@ -66,13 +68,13 @@ pub(super) fn take_frame(bytes: &mut Vec<u8>) -> Result<Option<Vec<u8>>, FrameEr
 
 impl Launcher {
     pub(super) fn new() -> Self {
-        init::OUTER.get_or_init(|| (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
         Self {
             socket: sys::standard_input(),
             inbox: Vec::new(),
             outbox: Vec::new(),
             executions: BTreeMap::new(),
             namespaces: NAMESPACES | OPTIONAL_NAMESPACES,
+            outer: Outer::look(),
         }
     }
 
@@ -176,7 +178,7 @@ impl Launcher {
             forked => forked,
         };
         match forked? {
-            Forked::Child => init::run(plan, report),
+            Forked::Child => init::run(plan, &self.outer, report),
             Forked::Parent { pid, pidfd } => Ok((pid, pidfd, pipe)),
         }
     }

@@ -38,6 +38,9 @@ fn find(name: &CStr, environment: &[CString]) -> Result<CString, Refusal> {
     if name.to_bytes().contains(&b'/') {
         return check(name).map(|()| name.to_owned()).map_err(|errno| refused(name, errno));
     }
+    if name.is_empty() {
+        return Err(refused(name, Errno::NOENT));
+    }
     let Some(path) = environment.iter().find_map(|v| v.to_bytes().strip_prefix(b"PATH=")) else {
         return Err(refusal(NOT_FOUND, name, "not found, and the environment has no PATH"));
     };
@@ -47,9 +50,10 @@ fn find(name: &CStr, environment: &[CString]) -> Result<CString, Refusal> {
         let directory = if directory.is_empty() { b"." } else { directory };
         let Ok(candidate) = CString::new([directory, b"/", name.to_bytes()].concat()) else { continue };
         match check(&candidate) {
-            Ok(()) if !name.is_empty() => return Ok(candidate),
-            Err(errno) if errno != Errno::NOENT && errno != Errno::NOTDIR => best = errno,
-            _ => {}
+            Ok(()) => return Ok(candidate),
+            // A directory of that name is no program; look on.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR) => {}
+            Err(errno) => best = errno,
         }
     }
     Err(refused(name, best))

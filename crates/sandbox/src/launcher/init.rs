@@ -7,6 +7,7 @@ use super::limits;
 use super::mounts::Root;
 use super::report::{Report, now};
 use super::{exec, report};
+use crate::check::kernel_version;
 use crate::{HOST_NAME, INNER_ID, SandboxPlan, Usage, sys};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -15,6 +16,25 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What the launcher knows of the world outside. Inside it could not be asked any more: before the
+/// map is written, user and group read as nobody.
+pub(super) struct Outer {
+    user_map: String,
+    group_map: String,
+    /// Whether a PID namespace has its own largest pid (Linux 6.14). Before, it is the machine's.
+    pid_max_is_ours: bool,
+}
+
+impl Outer {
+    pub(super) fn look() -> Self {
+        Self {
+            user_map: format!("{INNER_ID} {} 1", rustix::process::geteuid().as_raw()),
+            group_map: format!("{INNER_ID} {} 1", rustix::process::getegid().as_raw()),
+            pid_max_is_ours: kernel_version(&rustix::system::uname().release().to_string_lossy()) >= (6, 14),
+        }
+    }
+}
 
 /// The set-up failed.
 struct Failure {
@@ -28,10 +48,10 @@ fn at(step: &'static str) -> impl Fn(Errno) -> Failure {
 }
 
 /// The life of pid 1. `report` is the pipe's end to write.
-pub(super) fn run(plan: &SandboxPlan, report: OwnedFd) -> ! {
+pub(super) fn run(plan: &SandboxPlan, outer: &Outer, report: OwnedFd) -> ! {
     // The frames above belong to the launcher's loop, of which this is a copy: never return there.
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        match set_up(plan, &report) {
+        match set_up(plan, outer, &report) {
             Ok(()) => supervise(plan, &report),
             Err(failure) => Report::failed(&failure.step, failure.errno).send(&report),
         };
@@ -39,10 +59,11 @@ pub(super) fn run(plan: &SandboxPlan, report: OwnedFd) -> ! {
     sys::exit_now(i32::from(ended.is_err()))
 }
 
-fn set_up(plan: &SandboxPlan, report: &OwnedFd) -> Result<(), Failure> {
+fn set_up(plan: &SandboxPlan, outer: &Outer, report: &OwnedFd) -> Result<(), Failure> {
     become_ours(report).map_err(at("tying the sandbox to the launcher"))?;
-    map_ids().map_err(at("user and group of the sandbox"))?;
+    map_ids(outer).map_err(at("user and group of the sandbox"))?;
     forbid_user_namespaces().map_err(at("forbidding nested user namespaces"))?;
+    limits::bound_processes(outer.pid_max_is_ours).map_err(at("number of processes"))?;
     let stdout = output(&plan.stdout).map_err(at("the file for stdout"))?;
     let stderr = output(&plan.stderr).map_err(at("the file for stderr"))?;
     let root = Root::new().map_err(at("the root of the sandbox"))?;
@@ -58,8 +79,6 @@ fn set_up(plan: &SandboxPlan, report: &OwnedFd) -> Result<(), Failure> {
     for (file, target) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
         sys::become_standard(file.as_fd(), target).map_err(at("standard files"))?;
     }
-    limits::apply().map_err(at("resource limits"))?;
-    sys::fix_addresses().map_err(at("constant addresses"))?;
     rustix::process::chdir(plan.exec.directory.as_c_str()).map_err(|errno| {
         let step = format!("working directory {}", plan.exec.directory.to_string_lossy());
         Failure { step, errno }
@@ -78,15 +97,11 @@ fn become_ours(report: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// One user and one group, whoever runs the server: inside 1000, outside the server's own.
-fn map_ids() -> Result<(), Errno> {
-    let (user, group) = OUTER.get().copied().ok_or(Errno::INVAL)?;
+fn map_ids(outer: &Outer) -> Result<(), Errno> {
     write_file(c"/proc/self/setgroups", b"deny")?;
-    write_file(c"/proc/self/uid_map", format!("{INNER_ID} {user} 1").as_bytes())?;
-    write_file(c"/proc/self/gid_map", format!("{INNER_ID} {group} 1").as_bytes())
+    write_file(c"/proc/self/uid_map", outer.user_map.as_bytes())?;
+    write_file(c"/proc/self/gid_map", outer.group_map.as_bytes())
 }
-
-/// User and group as they were outside: inside, before the map is written, they read as nobody.
-pub(super) static OUTER: std::sync::OnceLock<(u32, u32)> = std::sync::OnceLock::new();
 
 /// Inside a user namespace of his own everybody is privileged, and much of the kernel is open to
 /// the privileged. The limit belongs to the writer's user namespace, not to the host.
@@ -94,7 +109,7 @@ fn forbid_user_namespaces() -> Result<(), Errno> {
     write_file(c"/proc/sys/user/max_user_namespaces", b"0")
 }
 
-fn write_file(path: &CStr, content: &[u8]) -> Result<(), Errno> {
+pub(super) fn write_file(path: &CStr, content: &[u8]) -> Result<(), Errno> {
     let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::io::write(&file, content).map(drop)
 }

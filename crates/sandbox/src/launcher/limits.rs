@@ -1,5 +1,6 @@
 //! The resource limits of every command: constants, so that no result depends on the shell that
 //! started the server.
+use super::init::write_file;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Open files: the kernel's own default for the hard limit, so that an ordinary user can always
@@ -11,8 +12,8 @@ const STACK_BYTES: u64 = 8 << 20;
 const STACK_BYTES_MAX: u64 = 64 << 20;
 /// Locked memory: the kernel's default before 5.16, the smaller one of the two in use.
 const LOCKED_BYTES_MAX: u64 = 64 << 10;
-/// Processes and threads: far more than a build needs, few enough that the machine survives a
-/// program that forks without end. (Linux does not apply it to the host's root.)
+/// Processes and threads of one sandbox: far more than a build needs, few enough that the machine
+/// survives a program that forks without end.
 const PROCESSES_MAX: u64 = 8192;
 /// Pending signals: the smallest the kernel computes for machines of 1 GiB and more.
 const PENDING_SIGNALS_MAX: u64 = 3800;
@@ -25,7 +26,6 @@ const LIMITS: &[(Resource, Option<u64>, Option<u64>)] = &[
     (Resource::Nofile, Some(OPEN_FILES_MAX), Some(OPEN_FILES_MAX)),
     (Resource::Stack, Some(STACK_BYTES), Some(STACK_BYTES_MAX)),
     (Resource::Memlock, Some(LOCKED_BYTES_MAX), Some(LOCKED_BYTES_MAX)),
-    (Resource::Nproc, Some(PROCESSES_MAX), Some(PROCESSES_MAX)),
     (Resource::Sigpending, Some(PENDING_SIGNALS_MAX), Some(PENDING_SIGNALS_MAX)),
     (Resource::Msgqueue, Some(QUEUE_BYTES_MAX), Some(QUEUE_BYTES_MAX)),
     (Resource::Nice, Some(0), Some(0)),
@@ -39,7 +39,7 @@ const LIMITS: &[(Resource, Option<u64>, Option<u64>)] = &[
     (Resource::Locks, None, None),
 ];
 
-/// Sets them for this process and all it starts. Where the server was started with a lower hard
+/// Sets them, in the launcher, for it and all it starts. Where the server was started with a lower hard
 /// limit that one stays: only the host's root can raise it.
 ///
 /// # Errors
@@ -49,6 +49,23 @@ pub(super) fn apply() -> rustix::io::Result<()> {
         let ceiling = getrlimit(*resource).maximum;
         let hard = lower(*hard, ceiling);
         setrlimit(*resource, Rlimit { current: lower(*soft, hard), maximum: hard })?;
+    }
+    Ok(())
+}
+
+/// Bounds the processes of this sandbox. Not in the launcher, where the limit would count all
+/// processes of the server's user; in a user namespace it counts those of the namespace.
+///
+/// The resource limit does not bind the host's root. Where a PID namespace has its own largest pid
+/// that bounds everybody.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn bound_processes(pid_max_is_ours: bool) -> rustix::io::Result<()> {
+    let ceiling = lower(Some(PROCESSES_MAX), getrlimit(Resource::Nproc).maximum);
+    setrlimit(Resource::Nproc, Rlimit { current: ceiling, maximum: ceiling })?;
+    if pid_max_is_ours {
+        write_file(c"/proc/sys/kernel/pid_max", PROCESSES_MAX.to_string().as_bytes())?;
     }
     Ok(())
 }

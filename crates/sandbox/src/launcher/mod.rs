@@ -49,6 +49,8 @@ fn start() -> Result<(), Problem> {
     // Groups that the server's user has besides his own would come along into the sandbox. Only
     // root may drop them.
     let _ = rustix::thread::set_thread_groups(&[]);
+    limits::apply().map_err(open("setting resource limits"))?;
+    sys::fix_addresses().map_err(open("making addresses constant"))?;
     rustix::thread::set_no_new_privs(true).map_err(open("giving up privileges"))?;
     seccomp::install().map_err(open("installing the system call filter"))?;
     event_loop::Launcher::new().run()

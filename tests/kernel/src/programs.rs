@@ -1,0 +1,59 @@
+//! The programs that the tests run: a copy of the launcher that every user can read, and one small
+//! C program that tries things.
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Stands in the arguments of every program of a test that must be found, or not found, among the
+/// processes of the host.
+pub const MARK: &str = "lre-kernel-mark";
+
+static READY: OnceLock<tempfile::TempDir> = OnceLock::new();
+
+/// The folder with them, made at first use.
+///
+/// All tests wait for it before they start anything: a file that is executed while another thread
+/// has just forked with the file open for writing gives ETXTBSY.
+pub(crate) fn directory(launcher: &Path) -> &'static Path {
+    READY.get_or_init(|| make(launcher)).path()
+}
+
+/// The same, when it is known to be there.
+pub(crate) fn ready() -> &'static Path {
+    READY.get().expect("a world was made").path()
+}
+
+fn make(launcher: &Path) -> tempfile::TempDir {
+    let directory = tempfile::Builder::new().prefix("lre-kernel-programs-").tempdir().expect("temporary directory");
+    let path = directory.path();
+    // The build's own folder may lie where other users cannot go.
+    fs::copy(launcher, path.join("launcher")).expect("copying the launcher");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
+    let tools = path.join("tools");
+    fs::create_dir(&tools).expect("folder");
+    let source = path.join("try.c");
+    fs::write(&source, include_str!("try.c")).expect("source");
+    // Static, so that it can be run with nothing else mounted.
+    let compiled =
+        Command::new("cc").args(["-static", "-O1", "-Wall", "-o"]).arg(tools.join("try")).arg(&source).output();
+    let compiled = compiled.expect("a C compiler `cc` is needed (README)");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    fs::write(tools.join("text"), "no program\n").expect("text");
+    fs::write(tools.join("orphan"), "#!/no/such/interpreter\n").expect("script");
+    fs::set_permissions(tools.join("orphan"), fs::Permissions::from_mode(0o755)).expect("mode");
+    directory
+}
+
+/// The processes of the host that have [`MARK`] and `tag` among their arguments.
+#[must_use]
+pub fn living(tag: &str) -> Vec<PathBuf> {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+    let has = |path: &PathBuf| {
+        let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+        words.contains(&MARK.as_bytes()) && words.contains(&tag.as_bytes())
+    };
+    processes.filter(has).collect()
+}
