@@ -14,6 +14,7 @@
 pub mod contract;
 mod faulty;
 mod kept;
+pub mod numbered;
 mod recorded;
 mod tree_builder;
 

@@ -160,5 +160,5 @@ fn sweep_entry(
 
 fn aside(inner: &Inner, path: &Path, swept: &mut Swept) -> io::Result<()> {
     swept.foreign += 1;
-    inner.quarantine(path, "no digest names it")
+    inner.quarantine(&unpoisoned(inner.repair.lock()), path, "no digest names it")
 }

@@ -29,7 +29,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use watermark::Watermark;
 
 /// Bytes up to which hashing and writing is done in place. Handing work to another thread and back
@@ -71,8 +71,8 @@ struct Inner {
     boot: Option<String>,
     /// Something was written since the last sync.
     dirty: AtomicBool,
-    /// One at a time moves files aside: else a file put right by one could be moved by another
-    /// that has looked at the wrong one.
+    /// One at a time moves files aside: else a file put right by one could be moved by another that
+    /// has looked at the wrong one, and two could take the same name in `quarantine/`.
     repair: Mutex<()>,
     serial: AtomicU64,
     quarantined: AtomicU64,
@@ -222,13 +222,13 @@ impl Inner {
     /// Reads what lies under the name of `digest`: it is the blob, or the blob of another size with
     /// the hash of that name (then the asked one does not exist), or it is moved aside.
     fn prove(&self, digest: Digest) -> io::Result<bool> {
-        let _one = unpoisoned(self.repair.lock());
+        let one = unpoisoned(self.repair.lock());
         let path = self.layout.of(Room::Blobs, digest);
         self.forget(digest);
         let file = match open_regular(&path) {
             Ok(Some(file)) => file,
             Ok(None) => {
-                self.quarantine(&path, "it is not a regular file")?;
+                self.quarantine(&one, &path, "it is not a regular file")?;
                 return Ok(false);
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -239,7 +239,7 @@ impl Inner {
             self.remember(actual);
             return Ok(actual == digest);
         }
-        self.quarantine(&path, &format!("its content is that of {actual}"))?;
+        self.quarantine(&one, &path, &format!("its content is that of {actual}"))?;
         Ok(false)
     }
 
@@ -253,7 +253,7 @@ impl Inner {
     }
 
     /// Moves a file out of the way, for a person to look at. It is never served again.
-    fn quarantine(&self, path: &Path, why: &str) -> io::Result<()> {
+    fn quarantine(&self, _one: &MutexGuard<'_, ()>, path: &Path, why: &str) -> io::Result<()> {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let mut to: PathBuf = self.layout.quarantine().join(&name);
         let mut n = 0;

@@ -12,7 +12,7 @@
 //! | 24..56 | BLAKE3 of bytes 0..24, the hash of the action, and the payload |
 //! | 56.. | payload: the `ActionResult` message |
 use super::layout::Room;
-use super::{Inner, open_regular};
+use super::{Inner, open_regular, unpoisoned};
 use crate::StoreError;
 use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, Hasher};
 use std::io::{self, Read};
@@ -83,7 +83,7 @@ impl Inner {
         let file = match open_regular(&path) {
             Ok(Some(file)) => file,
             Ok(None) => {
-                self.quarantine(&path, "it is not a regular file")?;
+                self.quarantine(&unpoisoned(self.repair.lock()), &path, "it is not a regular file")?;
                 return Ok(None);
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -99,7 +99,7 @@ impl Inner {
             Framed::OtherSize => return Ok(None),
             Framed::Bad(why) => why.to_owned(),
         };
-        self.quarantine(&path, &why)?;
+        self.quarantine(&unpoisoned(self.repair.lock()), &path, &why)?;
         Ok(None)
     }
 

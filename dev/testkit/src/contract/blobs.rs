@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Sizes around the limits where stores, messages and streams change their ways.
-const SIZES: [usize; 6] = [1, 4095, 64 * 1024, 64 * 1024 + 1, 1024 * 1024, 5 * 1024 * 1024];
+const SIZES: [usize; 4] = [1, 4095, 64 * 1024, 64 * 1024 + 1];
+/// Larger than any message of gRPC.
+const LARGE: usize = 5 * 1024 * 1024;
 
 /// Bytes that differ from place to place, so that pieces put together in the wrong order are noticed.
 pub fn bytes(size: usize, seed: u8) -> Bytes {
@@ -90,13 +92,17 @@ pub async fn missing_blobs_are_named_once_and_in_order<S: BlobStore>(store: Arc<
 pub async fn what_was_written_is_read_back<S: BlobStore>(store: Arc<S>) {
     let scratch = Scratch::new();
     for function in DigestFunction::ALL {
-        for (i, size) in SIZES.into_iter().enumerate() {
+        for (i, size) in SIZES.into_iter().chain([LARGE]).enumerate() {
             let as_bytes = bytes(size, i as u8);
             let digest = Digest::of(function, &as_bytes);
             store.write(digest, as_bytes.clone().into()).await.unwrap();
             assert_present(&*store, &as_bytes, digest, &format!("{size} bytes from memory")).await;
             for (j, origin) in [Origin::Foreign, Origin::Owned, Origin::Store].into_iter().enumerate() {
                 for hashed in [false, true] {
+                    // A large file that was hashed goes the same ways as a small one.
+                    if size == LARGE && hashed != (origin == Origin::Owned) {
+                        continue;
+                    }
                     let seed = 100 + (i * 8 + j * 2) as u8 + u8::from(hashed);
                     let in_file = bytes(size, seed);
                     let path = scratch.file(&format!("{}-{size}-{seed}", function.name()), &in_file);
@@ -116,7 +122,7 @@ pub async fn what_was_written_is_read_back<S: BlobStore>(store: Arc<S>) {
 pub async fn wrong_bytes_are_refused_and_nothing_is_kept<S: BlobStore>(store: Arc<S>) {
     let scratch = Scratch::new();
     for function in DigestFunction::ALL {
-        for size in SIZES {
+        for size in SIZES.into_iter().chain([LARGE]) {
             let digest = Digest::of(function, &bytes(size, 1));
             let wrong: [(&str, Bytes); 4] = [
                 ("as many", bytes(size, 2)),
@@ -131,6 +137,9 @@ pub async fn wrong_bytes_are_refused_and_nothing_is_kept<S: BlobStore>(store: Ar
                     "{refused:?}"
                 );
                 for origin in [Origin::Foreign, Origin::Owned, Origin::Store] {
+                    if size == LARGE && kind != "fewer" {
+                        break;
+                    }
                     let refused = store.write(digest, open(&scratch.file("wrong", &wrong), origin)).await;
                     assert!(matches!(refused, Err(StoreError::Corrupt { expected, .. }) if expected == digest));
                 }

@@ -1,0 +1,422 @@
+//! What the disk store promises beyond the contract: restarts, kills, other boots of the kernel,
+//! corrupt and foreign files, one process at a time.
+use bytes::Bytes;
+use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction};
+use lre_store::{
+    ActionCache, Blob, BlobStore, DiskStore, FileBlob, MTIME_SECONDS, OpenError, Origin, Staging, StoreError,
+};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const F: DigestFunction = DigestFunction::Sha256;
+
+fn of(bytes: &[u8]) -> Digest {
+    Digest::of(F, bytes)
+}
+
+fn file_of(store: &Path, room: &str, digest: Digest) -> PathBuf {
+    let hash = digest.hash_text();
+    store.join(room).join(digest.function().name()).join(&hash[..2]).join(&hash)
+}
+
+async fn put(store: &DiskStore, bytes: &'static [u8]) -> Digest {
+    store.write(of(bytes), Bytes::from_static(bytes).into()).await.unwrap();
+    of(bytes)
+}
+
+async fn is_there(store: &DiskStore, bytes: &'static [u8]) -> bool {
+    let (_hold, missing) = store.hold(&[of(bytes)]).await.unwrap();
+    match store.read(of(bytes)).await {
+        Ok(blob) => {
+            assert!(missing.is_empty(), "what can be read is not missing");
+            assert_eq!(blob.into_bytes(1 << 20).await.unwrap(), bytes);
+            true
+        }
+        Err(StoreError::Missing(_)) => {
+            let (_hold, missing) = store.hold(&[of(bytes)]).await.unwrap();
+            assert_eq!(missing, [of(bytes)], "what cannot be read is missing, at the latest afterwards");
+            false
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
+
+fn quarantined(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir.join("quarantine")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+/// Makes a file of the store what it was not, although its mode forbids it.
+fn overwrite(path: &Path, content: &[u8]) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// As after a power cut: the mark names another boot, and nothing is known to be on the disk since.
+fn another_boot(dir: &Path, until: i64) {
+    fs::write(dir.join("synced"), format!("boot another\nuntil {until}\n")).unwrap();
+}
+
+fn result(name: &str) -> Arc<ActionResult> {
+    let wire = lre_model::wire::ActionResult { stdout_raw: name.into(), ..Default::default() };
+    Arc::new(ActionResult::from_wire(F, wire).unwrap())
+}
+
+#[tokio::test]
+async fn files_look_as_promised() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let digest = put(&store, b"looks").await;
+    let path = file_of(dir.path(), "blobs", digest);
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!((metadata.mode() & 0o7777, metadata.mtime(), metadata.nlink()), (0o444, MTIME_SECONDS, 1));
+    let Blob::File(file) = store.read(digest).await.unwrap() else { panic!("not a file") };
+    assert_eq!((file.path(), file.origin(), file.proven()), (&*path, Origin::Store, Some(digest)));
+    assert_eq!(store.directory(), dir.path());
+    assert_eq!(fs::read_dir(dir.path().join("temporary")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let action = ActionDigest(of(b"action"));
+    {
+        let store = DiskStore::open(dir.path()).unwrap();
+        put(&store, b"kept").await;
+        store.put(action, result("kept")).await.unwrap();
+    }
+    let store = DiskStore::open(dir.path()).unwrap();
+    assert!(is_there(&store, b"kept").await);
+    assert_eq!(store.get(action).await.unwrap().unwrap().wire().stdout_raw, b"kept");
+    assert_eq!(store.quarantined(), 0);
+}
+
+/// The file of an owner becomes the blob: same inode, no copy.
+#[tokio::test]
+async fn an_owned_file_is_linked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(&dir.path().join("store")).unwrap();
+    let path = dir.path().join("output");
+    let bytes = vec![3; 100_000];
+    fs::write(&path, &bytes).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let inode = fs::metadata(&path).unwrap().ino();
+    let (digest, blob) = FileBlob::hash(&path, Origin::Owned, F).unwrap();
+    store.write(digest, Blob::File(blob)).await.unwrap();
+    let metadata = fs::metadata(file_of(store.directory(), "blobs", digest)).unwrap();
+    assert_eq!((metadata.ino(), metadata.mode() & 0o7777, metadata.mtime()), (inode, 0o444, MTIME_SECONDS));
+    // One that is there already is left alone, whoever owns it.
+    let again = dir.path().join("again");
+    fs::write(&again, &bytes).unwrap();
+    let (_, blob) = FileBlob::hash(&again, Origin::Owned, F).unwrap();
+    store.write(digest, Blob::File(blob)).await.unwrap();
+    assert_ne!(fs::metadata(&again).unwrap().mtime(), MTIME_SECONDS);
+    assert_eq!(fs::metadata(file_of(store.directory(), "blobs", digest)).unwrap().ino(), inode);
+}
+
+/// The name of an owned file may have passed to another file; what was hashed is what is kept.
+#[tokio::test]
+async fn a_name_that_changed_hands_fools_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(&dir.path().join("store")).unwrap();
+    let path = dir.path().join("output");
+    fs::write(&path, b"right").unwrap();
+    let (digest, blob) = FileBlob::hash(&path, Origin::Owned, F).unwrap();
+    overwrite(&path, b"wrong");
+    store.write(digest, Blob::File(blob)).await.unwrap();
+    assert!(is_there(&store, b"right").await);
+}
+
+#[tokio::test]
+async fn a_blob_removed_from_outside_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let digest = put(&store, b"removed").await;
+    fs::remove_file(file_of(dir.path(), "blobs", digest)).unwrap();
+    assert!(matches!(store.read(digest).await, Err(StoreError::Missing(_))));
+    let (_hold, missing) = store.hold(&[digest]).await.unwrap();
+    assert_eq!(missing, [digest], "and it stays missing");
+    put(&store, b"removed").await;
+    assert!(is_there(&store, b"removed").await);
+    // A write does not believe what is known either.
+    fs::remove_file(file_of(dir.path(), "blobs", digest)).unwrap();
+    put(&store, b"removed").await;
+    assert!(is_there(&store, b"removed").await, "written again");
+}
+
+#[tokio::test]
+async fn a_blob_cut_or_grown_is_moved_aside() {
+    for (n, wrong) in [&b"truncat"[..], b"", b"truncated and more", b"truncateD"].into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(dir.path()).unwrap();
+        let digest = put(&store, b"truncated").await;
+        let path = file_of(dir.path(), "blobs", digest);
+        overwrite(&path, wrong);
+        if wrong.len() == 9 {
+            // The right length: only a hash can tell, and one is made after another boot.
+            drop(store);
+            another_boot(dir.path(), 0);
+            let store = DiskStore::open(dir.path()).unwrap();
+            assert!(!is_there(&store, b"truncated").await);
+        } else {
+            assert!(!is_there(&store, b"truncated").await, "while the store is open, {n}");
+            drop(store);
+        }
+        assert_eq!(quarantined(dir.path()), [digest.hash_text()], "{n}");
+        let store = DiskStore::open(dir.path()).unwrap();
+        assert!(!is_there(&store, b"truncated").await, "after a restart, {n}");
+        put(&store, b"truncated").await;
+        assert!(is_there(&store, b"truncated").await, "it can be written again, {n}");
+    }
+}
+
+/// Right over wrong: a write puts right what it finds.
+#[tokio::test]
+async fn a_write_puts_right_what_it_finds() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let digest = put(&store, b"right").await;
+    for round in 0..3 {
+        overwrite(&file_of(dir.path(), "blobs", digest), b"wrong length");
+        put(&store, b"right").await;
+        assert!(is_there(&store, b"right").await);
+        assert_eq!(quarantined(dir.path()).len(), round + 1, "each under its own name");
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_no_regular_files_are_moved_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let secret = dir.path().join("lock");
+    for round in 0..3 {
+        let digest = put(&store, b"not a file").await;
+        let path = file_of(dir.path(), "blobs", digest);
+        fs::remove_file(&path).unwrap();
+        match round {
+            0 => symlink(&secret, &path).unwrap(),
+            1 => fs::create_dir(&path).unwrap(),
+            _ => drop(
+                std::os::unix::net::UnixListener::bind(path.with_file_name("s"))
+                    .and_then(|_| fs::rename(path.with_file_name("s"), &path))
+                    .unwrap(),
+            ),
+        }
+        assert!(!is_there(&store, b"not a file").await, "round {round}");
+        assert_eq!(quarantined(dir.path()).len(), round + 1);
+    }
+    assert!(fs::metadata(secret).unwrap().is_file(), "what the symlink pointed to was not touched");
+}
+
+/// After the machine went down, what was changed since the last sync is hashed before it is used.
+#[tokio::test]
+async fn another_boot_hashes_what_was_not_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let (sound, torn) = (put(&store, b"sound").await, put(&store, b"torn!").await);
+    drop(store);
+    another_boot(dir.path(), 0);
+    overwrite(&file_of(dir.path(), "blobs", torn), b"\0\0\0\0\0");
+    let store = DiskStore::open(dir.path()).unwrap();
+    assert!(is_there(&store, b"sound").await);
+    assert!(!is_there(&store, b"torn!").await);
+    assert_eq!(quarantined(dir.path()), [torn.hash_text()]);
+    let (_hold, missing) = store.hold(&[sound, torn]).await.unwrap();
+    assert_eq!(missing, [torn]);
+}
+
+/// Nobody has to ask for a torn blob: the store finds it, and only then says that this boot is sound.
+#[tokio::test]
+async fn the_sweep_finds_what_nobody_asks_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let torn = put(&store, b"torn!").await;
+    put(&store, b"sound").await;
+    drop(store);
+    another_boot(dir.path(), 0);
+    overwrite(&file_of(dir.path(), "blobs", torn), b"\0\0\0\0\0");
+    let store = DiskStore::open(dir.path()).unwrap();
+    // The one in the background and this one share the work.
+    store.sweep().unwrap();
+    assert_eq!(quarantined(dir.path()), [torn.hash_text()]);
+    let mark = fs::read_to_string(dir.path().join("synced")).unwrap();
+    assert!(!mark.contains("another"), "{mark}");
+    drop(store);
+    let store = DiskStore::open(dir.path()).unwrap();
+    assert_eq!(store.sweep().unwrap().hashed, 0, "the same boot doubts nothing");
+}
+
+/// What is older than the mark is believed, so the mark must not be ahead of the clock.
+#[tokio::test]
+async fn a_sync_moves_the_mark_and_a_mark_of_the_future_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    put(&store, b"old").await;
+    store.sync().unwrap();
+    drop(store);
+    let mark = fs::read_to_string(dir.path().join("synced")).unwrap();
+    assert!(!mark.contains("until 0"), "a sync moves the mark: {mark}");
+    let hour = 3600;
+    let now = fs::metadata(dir.path().join("synced")).unwrap().ctime();
+    another_boot(dir.path(), now + hour);
+    let store = DiskStore::open(dir.path()).unwrap();
+    let mark = fs::read_to_string(dir.path().join("synced")).unwrap();
+    assert!(!mark.contains(&(now + hour).to_string()), "a mark of the future is not believed: {mark}");
+    assert!(is_there(&store, b"old").await);
+}
+
+#[tokio::test]
+async fn foreign_files_among_the_blobs_are_moved_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let digest = put(&store, b"mine").await;
+    let folder = file_of(dir.path(), "blobs", digest).parent().unwrap().to_owned();
+    fs::write(folder.join("notes.txt"), b"not mine").unwrap();
+    fs::write(folder.join("ab".repeat(32).to_uppercase()), b"not mine").unwrap();
+    fs::write(dir.path().join("blobs/sha256/README"), b"not mine").unwrap();
+    fs::create_dir_all(dir.path().join("results/blake3/zz/deep")).unwrap();
+    // The right name in the wrong folder: nobody would find it there.
+    let other = if folder.ends_with("00") { "01" } else { "00" };
+    fs::create_dir_all(dir.path().join("blobs/sha256").join(other)).unwrap();
+    fs::write(dir.path().join("blobs/sha256").join(other).join(digest.hash_text()), b"mine").unwrap();
+    // The sweep of the start may still be under way, and have some of them already.
+    store.sweep().unwrap();
+    assert_eq!((quarantined(dir.path()).len(), store.quarantined()), (5, 5));
+    assert!(is_there(&store, b"mine").await);
+    assert_eq!(store.sweep().unwrap().foreign, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_result_is_moved_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let (one, two) = (ActionDigest(of(b"one")), ActionDigest(of(b"two")));
+    store.put(two, result("two")).await.unwrap();
+    let (path, sound) = (file_of(dir.path(), "results", one.0), file_of(dir.path(), "results", two.0));
+    for (n, damage) in [
+        (|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 1)) as fn(&mut Vec<u8>),
+        |bytes| bytes.clear(),
+        |bytes| bytes.truncate(10),
+        |bytes| *bytes.last_mut().unwrap() ^= 1,
+        |bytes| bytes.push(0),
+        |bytes| bytes.fill(0),
+        |bytes| bytes[4] = 2,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        store.put(one, result("one")).await.unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        damage(&mut bytes);
+        overwrite(&path, &bytes);
+        assert_eq!(store.get(one).await.unwrap(), None, "damage {n}");
+        assert_eq!(quarantined(dir.path()).len(), n + 1, "damage {n}");
+    }
+    // The sound result of another action under this name.
+    fs::copy(&sound, &path).unwrap();
+    assert_eq!(store.get(one).await.unwrap(), None);
+    assert!(store.get(two).await.unwrap().is_some());
+}
+
+#[test]
+fn a_second_store_is_refused_and_names_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    match DiskStore::open(dir.path()) {
+        Err(OpenError::InUse { pid }) => assert_eq!(pid, std::process::id()),
+        other => panic!("{other:?}"),
+    }
+    drop(store);
+    DiskStore::open(dir.path()).unwrap();
+}
+
+/// A newer store is refused, and not one byte of it is written.
+#[test]
+fn a_newer_store_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("format"), "lre-store 7\n").unwrap();
+    fs::write(dir.path().join("whatever"), "of the future").unwrap();
+    let error = DiskStore::open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 7 }), "{error}");
+    let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["format", "whatever"]);
+    assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "lre-store 7\n");
+}
+
+/// Somebody's home directory, given by mistake, is left alone.
+#[test]
+fn a_directory_that_is_no_store_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), "precious").unwrap();
+    let error = DiskStore::open(dir.path()).unwrap_err();
+    assert!(matches!(&error, OpenError::Foreign { what, .. } if what.contains("thesis.tex")), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    fs::write(dir.path().join("format"), "PDF 1.4\n").unwrap();
+    assert!(matches!(DiskStore::open(dir.path()), Err(OpenError::Foreign { .. })));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+/// `format` is not synced; a power cut may empty it or take it away, and the store is still one.
+#[tokio::test]
+async fn a_store_whose_format_was_lost_is_still_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&DiskStore::open(dir.path()).unwrap(), b"kept").await;
+    fs::create_dir(dir.path().join("toolchains")).unwrap();
+    fs::write(dir.path().join("format"), "").unwrap();
+    assert!(is_there(&DiskStore::open(dir.path()).unwrap(), b"kept").await);
+    fs::remove_file(dir.path().join("format")).unwrap();
+    assert!(is_there(&DiskStore::open(dir.path()).unwrap(), b"kept").await);
+    assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "lre-store 1\n");
+}
+
+#[test]
+fn temporary_files_of_a_killed_process_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(DiskStore::open(dir.path()).unwrap());
+    fs::write(dir.path().join("temporary/17"), "half of a blo").unwrap();
+    let _store = DiskStore::open(dir.path()).unwrap();
+    assert_eq!(fs::read_dir(dir.path().join("temporary")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_staged_file_is_linked_and_goes_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(&dir.path().join("store")).unwrap();
+    let staging = Staging::new(dir.path().join("store/staging")).unwrap();
+    let waiting = || fs::read_dir(store.directory().join("staging")).unwrap().count();
+    for size in [0_usize, 1, 64 * 1024, 64 * 1024 + 1, 3_000_000] {
+        let bytes = vec![9; size];
+        let mut staged = staging.create(F).unwrap();
+        for piece in bytes.chunks(50_000) {
+            staged.write(piece).unwrap();
+        }
+        assert_eq!(staged.size_bytes(), size as u64);
+        let (digest, blob) = staged.finish().unwrap();
+        assert_eq!(digest, of(&bytes));
+        let is_file = matches!(&blob, Blob::File(f) if f.origin() == Origin::Owned && f.proven() == Some(digest));
+        assert_eq!(is_file, size > 64 * 1024, "{size} bytes");
+        let inode = match &blob {
+            Blob::File(file) => Some(file.file().metadata().unwrap().ino()),
+            Blob::Bytes(_) => None,
+        };
+        store.write(digest, blob).await.unwrap();
+        assert_eq!(waiting(), 0, "{size} bytes");
+        if let Some(inode) = inode {
+            assert_eq!(fs::metadata(file_of(store.directory(), "blobs", digest)).unwrap().ino(), inode);
+        }
+        assert!(store.read(digest).await.unwrap().into_bytes(1 << 30).await.unwrap() == bytes);
+    }
+    let mut abandoned = staging.create(F).unwrap();
+    abandoned.write(&vec![0; 100_000]).unwrap();
+    assert_eq!(waiting(), 1);
+    drop(abandoned);
+    assert_eq!(waiting(), 0);
+    fs::write(store.directory().join("staging/left"), "by a killed process").unwrap();
+    let _again = Staging::new(store.directory().join("staging")).unwrap();
+    assert_eq!(waiting(), 0);
+}
