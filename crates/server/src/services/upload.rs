@@ -139,19 +139,21 @@ impl Unpacker {
     ) -> Result<(), UploadError> {
         let packed = |e: io::Error| UploadError::Packed(e.to_string());
         let mut input = InBuffer::around(bytes);
-        loop {
-            let at_end = input.pos() == bytes.len();
+        while !bytes.is_empty() {
             let mut output = OutBuffer::around(&mut self.buffer[..]);
             let wanted = self.decoder.run(&mut input, &mut output).map_err(packed)?;
             let unpacked = output.pos();
             keep(&self.buffer[..unpacked])?;
             self.inside_frame = wanted != 0;
-            if !self.inside_frame && input.pos() < bytes.len() {
-                self.decoder.reinit().map_err(packed)?;
-            } else if input.pos() == bytes.len() && (at_end || unpacked < self.buffer.len()) {
-                return Ok(());
+            match (self.inside_frame, input.pos() == bytes.len()) {
+                (false, true) => break,
+                (false, false) => self.decoder.reinit().map_err(packed)?,
+                // A full buffer may mean that more is to come out of what has gone in.
+                (true, true) if unpacked < self.buffer.len() => break,
+                (true, _) => {}
             }
         }
+        Ok(())
     }
 }
 
