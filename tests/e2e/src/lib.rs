@@ -9,3 +9,4 @@ pub mod jail;
 pub mod packages;
 pub mod projects;
 pub mod serve;
+pub mod tools;

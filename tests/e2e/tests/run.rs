@@ -1,0 +1,152 @@
+//! `lre run`: any command as a cached, hermetic action.
+use lre_e2e::serve::{Home, Serve, said};
+use std::fs;
+use std::process::Output;
+
+/// A home with a server and a shell for a toolchain.
+struct World {
+    home: Home,
+    server: Serve,
+}
+
+impl World {
+    fn new() -> Self {
+        let home = Home::new().unwrap();
+        let server = home.serve().unwrap();
+        let tools = home.path().join("tools");
+        lre_e2e::tools::few(&tools).unwrap();
+        home.must(&["toolchain", "add", "tools", "--from", &format!("dir:{}", tools.display())]).unwrap();
+        Self { home, server }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut all = vec!["run"];
+        all.extend(arguments);
+        self.home.lre(&all).output().unwrap()
+    }
+
+    /// What a shell script prints that must end with 0.
+    fn script(&self, script: &str) -> String {
+        let output = self.run(&["--no-in", "--", "sh", "-c", script]);
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// What `--json` reports of a run.
+fn report(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
+}
+
+#[test]
+fn the_second_time_is_a_hit_with_the_same_output() {
+    let world = World::new();
+    fs::write(world.home.work().join("in"), "one\n").unwrap();
+    let command = ["--in", "in", "--out", "out", "--", "sh", "-c", "cat in >out; echo said; echo complained >&2"];
+    let first = world.run(&command);
+    assert_eq!(first.stdout, b"said\n", "{}", said(&first));
+    assert!(said(&first).contains("complained") && said(&first).contains("ran "), "{}", said(&first));
+    fs::remove_file(world.home.work().join("out")).unwrap();
+
+    let second = world.run(&command);
+    assert_eq!(second.stdout, b"said\n");
+    assert!(said(&second).contains("complained") && said(&second).contains("hit "), "{}", said(&second));
+    assert_eq!(fs::read_to_string(world.home.work().join("out")).unwrap(), "one\n");
+
+    fs::write(world.home.work().join("in"), "two\n").unwrap();
+    let third = world.run(&command);
+    assert!(said(&third).contains("ran "), "another input is another action: {}", said(&third));
+    assert_eq!(fs::read_to_string(world.home.work().join("out")).unwrap(), "two\n");
+}
+
+#[test]
+fn home_place_and_environment_do_not_matter() {
+    let world = World::new();
+    let command = ["run", "--json", "--in", "in", "--out", "out", "--", "sh", "-c", "cat in >out; env"];
+    fs::write(world.home.work().join("in"), "same\n").unwrap();
+    let first = report(&world.home.lre(&command).output().unwrap());
+
+    let elsewhere = world.home.path().join("some/where/else");
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::write(elsewhere.join("in"), "same\n").unwrap();
+    let mut second = world.home.lre(&command);
+    second.current_dir(&elsewhere).env("HOME", &elsewhere).env("USER", "somebody").env("TZ", "Asia/Tokyo");
+    second.env("LANG", "de_DE.UTF-8").env("LC_ALL", "tr_TR.UTF-8").env("SECRET", "x").env("PATH", "/bin:/opt/bin");
+    let second = report(&second.output().unwrap());
+    assert_eq!(first["action"], second["action"]);
+    assert_eq!((&first["cached"], &second["cached"]), (&false.into(), &true.into()));
+    assert_eq!(fs::read_to_string(elsewhere.join("out")).unwrap(), "same\n");
+}
+
+#[test]
+fn an_action_sees_its_inputs_and_its_toolchain_only() {
+    let world = World::new();
+    fs::write(world.home.work().join("secret"), "x").unwrap();
+    assert_eq!(world.script("ls /lre/exec"), "", "no input, no file");
+    assert_eq!(world.script("ls /").split_whitespace().collect::<Vec<_>>(), SEEN);
+    assert_eq!(world.script("cat /etc/passwd").lines().count(), 3, "an invented passwd");
+    let environment = world.script("env");
+    let mut names: Vec<&str> = environment.lines().filter_map(|line| line.split_once('=')).map(|pair| pair.0).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["HOME", "LC_ALL", "PATH", "PWD", "SOURCE_DATE_EPOCH", "TMPDIR", "TZ"]);
+    let others = world.script("for p in /proc/[0-9]*; do cat $p/comm; done");
+    assert!(others.lines().count() <= 4, "its own processes only: {others}");
+    let here = world.home.path().display();
+    let outside = world.run(&["--no-in", "--", "sh", "-c", &format!("ls {here}")]);
+    assert!(!outside.status.success(), "the host is not there: {}", said(&outside));
+}
+
+/// The root of the sandbox.
+const SEEN: [&str; 8] = ["bin", "dev", "etc", "lib", "lib64", "lre", "proc", "tmp"];
+
+#[test]
+fn an_action_cannot_change_its_inputs_for_others() {
+    let world = World::new();
+    fs::write(world.home.work().join("in"), "kept\n").unwrap();
+    let change = world.run(&["--in", "in", "--", "sh", "-c", "rm in; echo changed >in; cat in"]);
+    assert_eq!(change.stdout, b"changed\n", "{}", said(&change));
+    let look = world.run(&["--in", "in", "--", "cat", "in"]);
+    assert_eq!(look.stdout, b"kept\n", "{}", said(&look));
+    assert_eq!(fs::read_to_string(world.home.work().join("in")).unwrap(), "kept\n");
+}
+
+#[test]
+fn the_exit_code_is_the_commands() {
+    let world = World::new();
+    let code = |arguments: &[&str]| world.run(arguments).status.code();
+    assert_eq!(code(&["--no-in", "--", "sh", "-c", "exit 3"]), Some(3));
+    assert_eq!(code(&["--no-in", "--", "sh", "-c", "kill -9 $$"]), Some(128 + 9));
+    assert_eq!(code(&["--no-in", "--", "no-such-program"]), Some(127));
+    fs::write(world.home.work().join("plain"), "not a program").unwrap();
+    assert_eq!(code(&["--in", "plain", "--", "./plain"]), Some(126));
+}
+
+#[test]
+fn a_failure_is_not_remembered() {
+    let world = World::new();
+    let command = ["--json", "--no-in", "--", "sh", "-c", "exit 1"];
+    assert_eq!(report(&world.run(&command))["cached"], false);
+    assert_eq!(report(&world.run(&command))["cached"], false);
+}
+
+#[test]
+fn a_timeout_ends_the_whole_tree_and_keeps_what_was_said() {
+    let world = World::new();
+    let output = world.run(&["--no-in", "--timeout", "1", "--", "sh", "-c", "echo so far; sleep 1000 & sleep 1000"]);
+    assert!(!output.status.success());
+    let said = said(&output);
+    assert!(said.contains("so far"), "{said}");
+}
+
+#[test]
+fn an_unknown_platform_is_answered_at_once() {
+    let world = World::new();
+    for property in ["container-image=docker://x", "lre-rootfs=abc", &format!("lre-rootfs={}/7", "0".repeat(64))] {
+        let output = world.run(&["--no-in", "--property", property, "--", "sh", "-c", ":"]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(31), "{property}: {said}");
+        assert!(said.contains("hint:") || said.contains("lre.json5"), "{property}: what now? {said}");
+    }
+    let status = world.home.must(&["status", "--json"]).unwrap();
+    assert!(status.contains(&world.server.tcp().to_string()), "{status}");
+}
