@@ -1,7 +1,7 @@
 //! What an execution costs beside the command's own time.
 use crate::bubblewrap::{Bubblewrap, bare};
 use crate::report::{Report, Row};
-use crate::stats::Samples;
+use crate::stats::{self, Samples};
 use crate::world::World;
 use anyhow::Result;
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ const WARM_UP: usize = 5;
 pub async fn trivial(world: &mut World, bwrap: &Bubblewrap, report: &mut Report) -> Result<()> {
     let files = BTreeMap::from([("input.txt".to_owned(), b"one input\n".to_vec())]);
     let root = world.put_tree(&files).await?;
+    let mut stages = Vec::new();
     let (mut ours, mut theirs, mut alone) = (Samples::default(), Samples::default(), Samples::default());
     for round in 0..200 + WARM_UP {
         let action = world.new_action("true", root, &[]).await?;
@@ -22,6 +23,7 @@ pub async fn trivial(world: &mut World, bwrap: &Bubblewrap, report: &mut Report)
         let bare = bare(&world.rootfs(), "true")?;
         if round >= WARM_UP {
             ours.add(executed.elapsed.saturating_sub(executed.command));
+            stages.push(executed.stages);
             theirs.add(bwrap);
             alone.add(bare);
         }
@@ -32,6 +34,7 @@ pub async fn trivial(world: &mut World, bwrap: &Bubblewrap, report: &mut Report)
         theirs.p50().saturating_sub(base),
         &theirs,
     ));
+    println!("    stages, ms: {}", stats::stages(&stages));
     Ok(())
 }
 
@@ -39,7 +42,7 @@ pub async fn trivial(world: &mut World, bwrap: &Bubblewrap, report: &mut Report)
 pub async fn thousand_inputs(world: &mut World, bwrap: &Bubblewrap, report: &mut Report) -> Result<()> {
     let mut files: BTreeMap<String, Vec<u8>> = (0..1000).map(|i| (path(i), content(i, 0))).collect();
     let (mut ours, mut theirs) = (Samples::default(), Samples::default());
-    let mut command = Samples::default();
+    let (mut command, mut stages) = (Samples::default(), Vec::new());
     for round in 0..100 + WARM_UP {
         for j in 0..10 {
             let i = (round * 7 + j * 97) % 1000;
@@ -51,6 +54,7 @@ pub async fn thousand_inputs(world: &mut World, bwrap: &Bubblewrap, report: &mut
         let bwrap = bwrap.run("reader", &files)?;
         if round >= WARM_UP {
             ours.add(executed.elapsed.saturating_sub(executed.command));
+            stages.push(executed.stages);
             command.add(executed.command);
             theirs.add(bwrap);
         }

@@ -39,3 +39,14 @@ impl fmt::Display for Samples {
         write!(f, "p50 {:8.3} ms   p95 {:8.3} ms   n {}", ms(self.p50()), ms(self.quantile(0.95)), self.0.len())
     }
 }
+
+/// Medians of the stages of many executions, on one line.
+pub fn stages(all: &[Vec<(&'static str, Duration)>]) -> String {
+    let names = all.first().map(|first| first.iter().map(|(name, _)| *name).collect::<Vec<_>>()).unwrap_or_default();
+    let median = |i: usize| {
+        let mut samples = Samples::default();
+        all.iter().filter_map(|stages| stages.get(i)).for_each(|(_, duration)| samples.add(*duration));
+        samples.p50().as_secs_f64() * 1e3
+    };
+    names.iter().enumerate().map(|(i, name)| format!("{name} {:.2}", median(i))).collect::<Vec<_>>().join(", ")
+}

@@ -66,6 +66,8 @@ pub struct Executed {
     pub elapsed: Duration,
     /// The command's own time.
     pub command: Duration,
+    /// Where the rest went, by the timestamps of the result.
+    pub stages: Vec<(&'static str, Duration)>,
 }
 
 impl World {
@@ -152,9 +154,10 @@ impl World {
         let result =
             response.result.with_context(|| format!("no result: {:?} {}", response.status, response.message))?;
         anyhow::ensure!(result.exit_code == 0, "exit code {}: {:?}", result.exit_code, response.status);
-        let command = result.execution_metadata.and_then(|m| m.virtual_execution_duration).unwrap_or_default();
+        let metadata = result.execution_metadata.unwrap_or_default();
+        let command = metadata.virtual_execution_duration.unwrap_or_default();
         let command = Duration::new(command.seconds.unsigned_abs(), command.nanos.unsigned_abs());
-        Ok(Executed { elapsed, command })
+        Ok(Executed { elapsed, command, stages: stages(&metadata) })
     }
 
     /// Uploads a blob.
@@ -189,6 +192,23 @@ impl World {
         }
         bail!("a tree has a root");
     }
+}
+
+/// The stages of an execution, in order.
+fn stages(metadata: &re::ExecutedActionMetadata) -> Vec<(&'static str, Duration)> {
+    let at = |stamp: &Option<lre_proto::protobuf::Timestamp>| {
+        stamp.as_ref().map_or(Duration::ZERO, |t| Duration::new(t.seconds.unsigned_abs(), t.nanos.unsigned_abs()))
+    };
+    let marks = [
+        ("", at(&metadata.queued_timestamp)),
+        ("read, held, queued", at(&metadata.worker_start_timestamp)),
+        ("inputs laid out", at(&metadata.input_fetch_completed_timestamp)),
+        ("sandbox set up", at(&metadata.execution_start_timestamp)),
+        ("command", at(&metadata.execution_completed_timestamp)),
+        ("sandbox gone", at(&metadata.output_upload_start_timestamp)),
+        ("outputs stored", at(&metadata.output_upload_completed_timestamp)),
+    ];
+    marks.windows(2).map(|pair| (pair[1].0, pair[1].1.saturating_sub(pair[0].1))).collect()
 }
 
 /// A rootfs of two static programs, with the names at the top that a Debian one has.

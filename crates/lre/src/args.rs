@@ -60,6 +60,15 @@ Examples:
     /// Run a command as a cached, hermetic action.
     #[command(after_long_help = RUN_HELP)]
     Run(RunArgs),
+    /// Do the main job with nothing installed: a C++ project, built hermetically on a private server.
+    #[command(
+        after_long_help = "Captures this machine's C++ compiler, builds the example cold, warm and from a second home, tries to get
+out of the sandbox, executes one action twice. Takes a minute; nothing is left behind.
+
+Example:
+  lre demo"
+    )]
+    Demo(DemoArgs),
     /// Add, list, check and remove toolchains.
     Toolchain(ToolchainArgs),
     /// Show the configuration and where it comes from.
@@ -79,6 +88,14 @@ Examples:
   lre run -- cc --version
   lre run --in hello.c --out hello -- cc hello.c -o hello
   lre run --env LANG=C --timeout 60 --out report -- ./check.sh report";
+
+/// `lre demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Be the second person, who builds what stdin says; started by the demo itself.
+    #[arg(long, hide = true)]
+    pub as_second_person: bool,
+}
 
 /// `lre serve`.
 #[derive(Args, Debug)]

@@ -80,6 +80,10 @@ impl SlotTree {
         let mut changes = Difference { old: &old, new: wanted, shown: &mut self.shown, changes: Vec::new() };
         changes.between(Some(old.root.0), wanted.root.0, "")?;
         let changes = changes.changes;
+        if changes.is_empty() {
+            self.current = Some(old);
+            return Ok(());
+        }
         let mut sources = HashMap::new();
         for change in &changes {
             if let Change::File { digest, executable, .. } = change

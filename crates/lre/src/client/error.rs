@@ -79,6 +79,15 @@ pub fn missing(status: &Status) -> Vec<String> {
     violations.into_iter().filter(|v| v.r#type == "MISSING").map(|v| v.subject).collect()
 }
 
+/// A server of ours ends its texts with `hint: COMMAND`.
+#[must_use]
+pub fn split_hint(text: &str) -> (String, Option<String>) {
+    match text.split_once("hint: ") {
+        Some((why, hint)) => (why.trim_end().trim_end_matches(';').to_owned(), Some(hint.trim().to_owned())),
+        None => (text.to_owned(), None),
+    }
+}
+
 impl From<ClientError> for Problem {
     fn from(e: ClientError) -> Self {
         let tell = |exit, e: ClientError| {
@@ -92,16 +101,19 @@ impl From<ClientError> for Problem {
         match e {
             ClientError::Unreachable { .. } => tell(Exit::Unreachable, e).hint("lre up"),
             ClientError::Platform { property, problem } => {
-                let (why, hint) = match problem.split_once("hint: ") {
-                    Some((why, hint)) => (why.trim_end().to_owned(), Some(hint.trim().to_owned())),
-                    None => (problem, None),
-                };
+                let (why, hint) = split_hint(&problem);
                 let told = Self::new(Exit::Toolchain, format!("the server refuses the property `{property}`")).why(why);
-                told.hint(hint.unwrap_or_else(|| "lre toolchain list".to_owned()))
+                match hint {
+                    Some(hint) => told.hint(hint),
+                    None if property.starts_with("lre-") => told.hint("lre toolchain list"),
+                    None => told,
+                }
             }
             ClientError::Status(status) => {
-                let problem = Self::error(format!("the server answers {:?}", status.code())).why(status.message());
+                let (why, hint) = split_hint(status.message());
+                let problem = Self::error(format!("the server answers {:?}", status.code())).why(why);
                 match status.code() {
+                    _ if hint.is_some() => problem.hint(hint.unwrap_or_default()),
                     Code::Unauthenticated | Code::PermissionDenied => {
                         problem.hint("another user's server wants that user's token: LRE_TOKEN_FILE=FILE")
                     }

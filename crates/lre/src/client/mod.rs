@@ -8,7 +8,7 @@ mod inputs;
 
 pub use action::{ActionSpec, Prepared};
 pub use download::{Downloaded, stream_digests};
-pub use error::ClientError;
+pub use error::{ClientError, split_hint};
 pub use execute::{Executed, Options, Stage};
 pub use inputs::{Entry, Inputs, Limits};
 

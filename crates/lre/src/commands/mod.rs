@@ -12,6 +12,7 @@ pub mod up;
 use crate::args::{Cli, Command};
 use crate::client::{Client, ClientError};
 use crate::config::{Config, Endpoint, Written};
+use crate::demo;
 use crate::exit::{Exit, OrProblem, Problem};
 use crate::instance::Instance;
 use crate::paths::Paths;
@@ -36,6 +37,7 @@ pub fn run(cli: Cli) -> Done {
         Some(Command::Logs(args)) => logs::run(&args, &Context::load(&flags)?),
         Some(Command::Doctor(args)) => doctor::run(&args, &Context::load(&flags)?),
         Some(Command::Run(args)) => run::run(&args, &flags),
+        Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Toolchain(args)) => toolchain::run(&args, &Context::load(&flags)?),
         // main() has seen to it before anything else.
         Some(Command::Launcher) => Err(Problem::usage("`launcher` is started by the server")),

@@ -1,7 +1,7 @@
 //! `lre run`: any command as a cached, hermetic action.
 use crate::args::RunArgs;
 use crate::client::{
-    ActionSpec, Client, ClientError, Executed, Inputs, Limits, Options, Prepared, Stage, stream_digests,
+    ActionSpec, Client, Executed, Inputs, Limits, Options, Prepared, Stage, split_hint, stream_digests,
 };
 use crate::commands::{Context, Done, block_on};
 use crate::config::Written;
@@ -50,7 +50,7 @@ async fn act(args: &RunArgs, context: &Context) -> Done {
         false => eprintln!("{}", summary(&prepared, &executed, took)),
     }
     if let Some(failure) = executed.failure {
-        return Err(Problem::from(ClientError::from(failure)).why(executed.message));
+        return Err(failed(&failure, &executed.message));
     }
     match executed.result.exit_code() {
         0 if missing.is_empty() => Ok(None),
@@ -58,6 +58,17 @@ async fn act(args: &RunArgs, context: &Context) -> Done {
             .why("it ended with exit code 0 all the same")
             .hint("outputs are relative to the current directory, as the command sees it")),
         code => Ok(Some(Exit::Command(u8::try_from(code & 0xff).unwrap_or(u8::MAX).max(1)))),
+    }
+}
+
+/// The command ran and has no exit code of its own: too slow, cancelled.
+fn failed(status: &tonic::Status, message: &str) -> Problem {
+    let (said, hint) = split_hint(message);
+    let problem = Problem::new(Exit::Run, status.message());
+    let problem = if said.is_empty() || said == status.message() { problem } else { problem.why(said) };
+    match hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
     }
 }
 

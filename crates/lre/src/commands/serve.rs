@@ -57,7 +57,11 @@ async fn serve(context: &Context, sandbox: String) -> Done {
     Ok(None)
 }
 
-fn options(context: &Context) -> Result<Options, Problem> {
+/// The options of a server with this configuration.
+///
+/// # Errors
+/// The token cannot be had.
+pub fn options(context: &Context) -> Result<Options, Problem> {
     let config = &context.config;
     Ok(Options {
         store: config.store.clone(),
@@ -73,7 +77,8 @@ fn options(context: &Context) -> Result<Options, Problem> {
     })
 }
 
-fn refused(error: lre_server::compose::StartError) -> Problem {
+/// Why a server does not start.
+pub fn refused(error: lre_server::compose::StartError) -> Problem {
     let hint = error.hint();
     Problem::error("the server cannot start").because(Box::new(error) as Box<dyn std::error::Error>).hint(hint)
 }

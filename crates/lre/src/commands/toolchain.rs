@@ -68,12 +68,19 @@ pub async fn install(context: &Context, wanted: &Wanted) -> Result<Added, Proble
         let problem = Problem::error(format!("cannot add the toolchain `{}` from {}", wanted.name, wanted.source));
         problem.because(Box::new(e) as Box<dyn std::error::Error>)
     })?;
-    let paint = ui::stderr_paint();
-    for warning in &added.imported.warnings {
-        eprintln!("{} {warning}", paint.odd("warning:"));
-    }
+    warn(&added.imported.warnings);
     holdings::registry(context)?.put(&added.toolchain).or_problem("cannot register the toolchain")?;
     Ok(added)
+}
+
+/// A few of the warnings: some trees have hundreds, all of one kind.
+fn warn(warnings: &[lre_toolchain::Warning]) {
+    const SHOWN_MAX: usize = 3;
+    let head = ui::stderr_paint().odd("warning:");
+    warnings.iter().take(SHOWN_MAX).for_each(|warning| eprintln!("{head} {warning}"));
+    if let Some(more @ 1..) = warnings.len().checked_sub(SHOWN_MAX) {
+        eprintln!("{head} and {more} more like these (--json lists all)");
+    }
 }
 
 fn source_problem(e: &ToolchainError) -> Problem {

@@ -5,7 +5,7 @@ use crate::client::{ActionSpec, Client, Entry, Inputs, Options};
 use crate::exit::{OrProblem, Problem};
 use bytes::Bytes;
 use lre_model::{Digest, DigestFunction, Platform};
-use lre_store::{Blob, BlobStore};
+use lre_store::BlobStore;
 use lre_toolchain::Toolchain;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -21,12 +21,14 @@ pub struct Attempt {
 }
 
 /// One line of the script for each attempt: `try NAME COMMAND` prints NAME and whether the command
-/// succeeded.
+/// succeeded. `tools` must succeed: an attempt that fails for want of `ls` would prove nothing.
 const SCRIPT: &str = r#"
 try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name open"; else echo "$name blocked"; fi; }
 connect() { (exec 3<>"/dev/tcp/127.0.0.1/$1"); }
 others() { [ "$(ls /proc | grep -c '^[0-9]')" -gt 8 ]; }
 write() { echo x >> "$1"; }
+tools() { cat input.txt && ls . /proc/self && test -e input.txt && kill -0 $$ && uname -n && write own.txt; }
+try tools tools
 try file cat "$SECRET"
 try list ls "$DIRECTORY"
 try socket test -e "$SOCKET"
@@ -97,9 +99,11 @@ pub async fn probe(
     let prepared = client.prepare(spec).await?;
     let executed = client.run(&prepared, &Options::default()).await?;
     let stdout = text(client, executed.result.wire().stdout_digest.as_ref()).await?;
+    if !stdout.lines().any(|line| line == "tools open") {
+        return Err(Problem::error("the attempts to get out have not even the tools for it").why(stdout));
+    }
     let blocked = |name: &str| stdout.lines().any(|line| line == format!("{name} blocked"));
-    let mut attempts: Vec<_> =
-        ATTEMPTS.iter().map(|(name, what)| Attempt { what, blocked: blocked(name) }).collect();
+    let mut attempts: Vec<_> = ATTEMPTS.iter().map(|(name, what)| Attempt { what, blocked: blocked(name) }).collect();
     attempts.push(Attempt { what: "change a stored blob", blocked: unchanged(client, &input).await? });
     let outlived = !executed.message.contains("killed");
     attempts.push(Attempt { what: "leave a process behind", blocked: !outlived });
@@ -109,6 +113,5 @@ pub async fn probe(
 async fn unchanged(client: &Client, input: &Bytes) -> Result<bool, Problem> {
     let digest = Digest::of(DigestFunction::Sha256, input);
     let stored = client.store().read(digest).await.or_problem("the input cannot be read back")?;
-    let stored: Blob = stored;
     Ok(stored.read_at(0, input.len() + 1).or_problem("the input cannot be read back")? == *input)
 }

@@ -4,20 +4,20 @@ mod leaks;
 mod project;
 mod second;
 
+use crate::args::DemoArgs;
 use crate::client::{Client, Options};
+use crate::commands::Done;
 use crate::config::Endpoint;
 use crate::exit::{OrProblem, Problem};
 use crate::ui::{self, Progress, span};
 use build::{Builder, Built};
-use lre_server::compose::Server;
 use lre_model::DigestFunction;
+use lre_server::compose::Server;
 use lre_toolchain::{Added, Kind, Registry, Source, Stage, Wanted};
 use project::Project;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-pub use second::be as be_second_person;
 
 /// What the demo saw.
 struct Seen {
@@ -41,7 +41,14 @@ struct Again {
 ///
 /// # Errors
 /// Anything that does not go as promised: a demo that only looks good is worth nothing.
-pub async fn run() -> Result<(), Problem> {
+pub fn run(args: &DemoArgs) -> Done {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.or_problem("the event loop cannot be started")?;
+    runtime.block_on(async { if args.as_second_person { second::be().await } else { all().await } })?;
+    Ok(None)
+}
+
+async fn all() -> Result<(), Problem> {
     let progress = Arc::new(Progress::default());
     let start = Instant::now();
     let directory = tempfile::Builder::new().prefix("lre-demo-").tempdir().or_problem("no temporary directory")?;
@@ -169,11 +176,11 @@ fn table(seen: &Seen, total: Duration) -> String {
     text += &row("capture", &span(seen.capture), files);
     text += &row("cold", &span(seen.cold.elapsed), build(&seen.cold));
     text += &row("warm", &span(seen.warm.elapsed), build(&seen.warm));
-    text += &row("second home", &span(elsewhere.elapsed), format!(
-        "{}, {} of {actions} action digests differ",
-        build(elsewhere),
-        seen.cold.differences(elsewhere)
-    ));
+    text += &row(
+        "second home",
+        &span(elsewhere.elapsed),
+        format!("{}, {} of {actions} action digests differ", build(elsewhere), seen.cold.differences(elsewhere)),
+    );
     let same = if seen.again.identical { "bit for bit the same" } else { "DIFFERENT" };
     text += &row("executed again", &span(seen.again.elapsed), format!("{}: {same}", seen.again.name));
     let blocked = seen.attempts.iter().filter(|attempt| attempt.blocked).count();

@@ -16,8 +16,8 @@ pub struct Project {
     _about: String,
     #[serde(rename = "schema_version")]
     _schema_version: u32,
-    /// Its name.
-    pub name: String,
+    #[serde(rename = "name")]
+    _name: String,
     compile: Compile,
     units: Vec<Unit>,
     archives: Vec<Archive>,

@@ -1,7 +1,6 @@
 //! The kernel and the limits of this machine.
 use super::{Finding, Level};
 use rustix::process::{Resource, getrlimit};
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -60,6 +59,7 @@ fn clock(now: SystemTime) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn this_machine_is_described() {
