@@ -69,6 +69,9 @@ async fn first_absent(result: &ActionResult, blobs: &dyn BlobStore) -> Result<Op
         wanted.extend(directory.subdirectories());
         files.extend(files_of(&directory));
     }
+    if files.is_empty() {
+        return Ok(None);
+    }
     let files: Vec<_> = files.into_iter().collect();
     let (_hold, missing) = blobs.hold(&files).await?;
     Ok(missing.first().copied())
