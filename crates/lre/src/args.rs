@@ -71,6 +71,17 @@ Example:
     Demo(DemoArgs),
     /// Add, list, check and remove toolchains.
     Toolchain(ToolchainArgs),
+    /// Set up a workspace: lre.lock, and the files of its build client.
+    #[command(
+        after_long_help = "Writes lre.lock, lre.bazelrc and the module local-remote-execution, which belong into version control,
+and lre.local.bazelrc with the addresses of this machine, which does not. Shows what would change and asks.
+
+Examples:
+  lre init --client bazel
+  lre init --client bazel --toolchain capture:/usr/bin/g++ --yes
+  lre init --check                       exits 10 where a file has drifted from lre.lock"
+    )]
+    Init(InitArgs),
     /// Show the configuration and where it comes from.
     Config(ConfigArgs),
     /// Body of the sandbox launcher; started by the server.
@@ -251,6 +262,33 @@ pub struct ToolchainAddArgs {
     pub json: bool,
 }
 
+/// `lre init`.
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// The build clients to write files for.
+    #[arg(long, value_name = "CLIENT", value_delimiter = ',', default_value = "bazel", value_parser = ["bazel"])]
+    pub client: Vec<String>,
+    /// The toolchain to pin: a source, or the name of an installed one [default: that of lre.lock, else
+    /// the only one installed, else capture:/usr/bin/cc].
+    #[arg(long, value_name = "SOURCE")]
+    pub toolchain: Option<String>,
+    /// Write nothing; exit 10 where a file has drifted from lre.lock.
+    #[arg(long, conflicts_with_all = ["yes", "toolchain"])]
+    pub check: bool,
+    /// Write without asking.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Name of the Bazel configuration, `lre` for --config=lre; none for every build.
+    #[arg(long, value_name = "NAME")]
+    pub prefix: Option<String>,
+    /// Write the token into the user-local file, for a server of another user or of root.
+    #[arg(long)]
+    pub token: bool,
+    /// Report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `lre config`.
 #[derive(Args, Debug)]
 pub struct ConfigArgs {
@@ -269,6 +307,9 @@ pub enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+    /// All keys of lre.json5, with defaults and examples, as Markdown.
+    #[command(after_long_help = "Example:\n  lre config reference | less")]
+    Reference,
     /// The JSON schema of lre.json5, for editors.
     #[command(after_long_help = "Example:\n  lre config schema > lre.schema.json")]
     Schema,

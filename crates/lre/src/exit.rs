@@ -50,22 +50,6 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The table of `docs/reference/cli.md`.
-pub const TABLE: &[(&str, &str)] = &[
-    ("0", "it worked"),
-    ("1", "an error"),
-    ("2", "the command line or a configuration file is wrong"),
-    ("10", "a finding: drift (`lre init --check`), a problem (`lre doctor`), a toolchain that is not whole"),
-    ("20", "no server answers"),
-    ("21", "the server is of another version"),
-    ("30", "this machine cannot make the sandbox"),
-    ("31", "a toolchain is missing, or is not what `lre.lock` says"),
-    ("125", "`lre run`: `lre` itself failed, not the command"),
-    ("126, 127", "`lre run`: the command cannot be executed, or was not found"),
-    ("128 + n", "`lre run`: the command was ended by signal n"),
-    ("other", "`lre run`: the command's own"),
-];
-
 /// Why a command did not do what was asked: what happened, why, and the next command.
 #[derive(Debug)]
 pub struct Problem {
@@ -189,12 +173,5 @@ mod tests {
         let problem = Problem::error("it failed").because(Box::new(Upper(low)) as Box<dyn std::error::Error>);
         let problem = problem.hint("first").hint("second");
         assert_eq!(problem.to_string(), "it failed: the upper level: the lower level (hint: first)");
-    }
-
-    #[test]
-    fn codes_are_those_of_the_reference() {
-        for exit in [Exit::Error, Exit::Usage, Exit::Finding, Exit::Unreachable, Exit::Version, Exit::Sandbox] {
-            assert!(TABLE.iter().any(|(code, _)| *code == exit.code().to_string()), "{exit:?}");
-        }
     }
 }

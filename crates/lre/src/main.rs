@@ -15,6 +15,7 @@ mod paths;
 mod pinned;
 #[cfg(test)]
 mod reference;
+mod session;
 mod token;
 mod ui;
 

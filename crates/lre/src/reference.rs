@@ -1,10 +1,26 @@
 //! The generated pages of docs/reference, compared with what the code says. `UPDATE=1` rewrites them.
 use crate::args::Cli;
 use crate::config::keys;
-use crate::exit;
+use crate::exit::Exit;
 use clap::CommandFactory;
 use std::fmt::Write;
 use std::path::Path;
+
+/// The exit codes of [`Exit`], for people.
+const TABLE: &[(&str, &str)] = &[
+    ("0", "it worked"),
+    ("1", "an error"),
+    ("2", "the command line or a configuration file is wrong"),
+    ("10", "a finding: drift (`lre init --check`), a problem (`lre doctor`), a toolchain that is not whole"),
+    ("20", "no server answers"),
+    ("21", "the server is of another version"),
+    ("30", "this machine cannot make the sandbox"),
+    ("31", "a toolchain is missing, or is not what `lre.lock` says"),
+    ("125", "`lre run`: `lre` itself failed, not the command"),
+    ("126, 127", "`lre run`: the command cannot be executed, or was not found"),
+    ("128 + n", "`lre run`: the command was ended by signal n"),
+    ("other", "`lre run`: the command's own"),
+];
 
 /// The help of every command, as it is printed on a terminal of 100 columns.
 fn cli() -> String {
@@ -13,7 +29,7 @@ fn cli() -> String {
          and errors; `--json`\ngives reports a `schema_version`. Colours obey `NO_COLOR` and `CLICOLOR_FORCE`. An error \
          says what happened, why, and\n`hint:` the next command.\n\n## Exit codes\n\n| code | meaning |\n|---|---|\n",
     );
-    for (code, meaning) in exit::TABLE {
+    for (code, meaning) in TABLE {
         let _ = writeln!(page, "| {code} | {meaning} |");
     }
     let mut root = Cli::command().term_width(100);
@@ -57,4 +73,11 @@ fn the_reference_pages_say_what_the_code_does() {
 #[test]
 fn the_command_line_is_well_formed() {
     Cli::command().debug_assert();
+}
+
+#[test]
+fn codes_are_those_of_the_reference() {
+    for exit in [Exit::Error, Exit::Usage, Exit::Finding, Exit::Unreachable, Exit::Version, Exit::Sandbox] {
+        assert!(TABLE.iter().any(|(code, _)| *code == exit.code().to_string()), "{exit:?}");
+    }
 }

@@ -97,12 +97,6 @@ impl Inputs {
         Ok(())
     }
 
-    /// How many entries there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Hashes the files and makes the tree. Reads files: call it where blocking is allowed.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ mod execute;
 mod inputs;
 
 pub use action::{ActionSpec, Prepared};
-pub use download::{Downloaded, stream_digests};
+pub use download::stream_digests;
 pub use error::{ClientError, split_hint};
 pub use execute::{Executed, Options, Stage};
 pub use inputs::{Entry, Inputs, Limits};
@@ -86,12 +86,6 @@ impl Client {
         let request = self.request(re::GetCapabilitiesRequest::default(), None);
         let answer = client.get_capabilities(request).await.map_err(|status| self.told(status))?;
         Ok(answer.into_inner())
-    }
-
-    /// Where the server is.
-    #[must_use]
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
     }
 
     /// The store of the server.

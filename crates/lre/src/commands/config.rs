@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 /// A configuration that cannot be meant.
 pub fn run(args: &ConfigArgs, flags: &Written) -> Done {
     match args.what {
+        ConfigCommand::Reference => print!("{}", keys::reference()),
         ConfigCommand::Schema => println!("{:#}", keys::schema()),
         ConfigCommand::Show { json } => {
             let (config, _) = config::load(flags)?;

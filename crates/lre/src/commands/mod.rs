@@ -2,6 +2,7 @@
 pub mod config;
 pub mod doctor;
 pub mod down;
+pub mod init;
 pub mod logs;
 pub mod run;
 pub mod serve;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Done {
         Some(Command::Run(args)) => run::run(&args, &flags),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Toolchain(args)) => toolchain::run(&args, &Context::load(&flags)?),
+        Some(Command::Init(args)) => init::run(&args, &Context::load(&flags)?),
         // main() has seen to it before anything else.
         Some(Command::Launcher) => Err(Problem::usage("`launcher` is started by the server")),
     }

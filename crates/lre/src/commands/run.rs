@@ -205,6 +205,7 @@ fn report(prepared: &Prepared, executed: &Executed, missing: &[String], took: Du
     json!({
         "schema_version": 1,
         "action": prepared.action.0,
+        "command": prepared.command,
         "input_root": prepared.input_root.0,
         "cached": executed.cached,
         "exit_code": executed.result.exit_code(),
@@ -263,8 +264,9 @@ mod tests {
         for name in ["a.c", "b.c"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
-        assert_eq!(inputs(&args(&["--in", "a.c"]), dir.path()).unwrap().len(), 1);
-        assert_eq!(inputs(&args(&["--no-in"]), dir.path()).unwrap().len(), 0);
+        let files =
+            |words: &[&str]| inputs(&args(words), dir.path()).unwrap().merkle(DigestFunction::Sha256).unwrap().files;
+        assert_eq!((files(&["--in", "a.c"]), files(&["--no-in"]), files(&[])), (1, 0, 2));
         assert!(inputs(&args(&["--in", "c.c"]), dir.path()).is_err());
     }
 

@@ -3,7 +3,7 @@ use crate::args::{ToolchainAddArgs, ToolchainArgs, ToolchainCommand};
 use crate::commands::{Context, Done, block_on};
 use crate::exit::{Exit, OrProblem, Problem};
 use crate::{holdings, pinned, ui};
-use lre_model::Digest;
+use lre_model::{Digest, DigestFunction};
 use lre_store::{Blob, BlobStore, StoreError};
 use lre_toolchain::{
     Added, Kind, LockFile, Locked, Progress, Source, Stage, Toolchain, ToolchainError, Wanted, load_tree,
@@ -60,16 +60,24 @@ fn add(args: &ToolchainAddArgs, context: &Context) -> Done {
 /// # Errors
 /// A source that cannot be had, or a store that cannot be written.
 pub async fn install(context: &Context, wanted: &Wanted) -> Result<Added, Problem> {
-    let store = holdings::open(context).await?;
+    let added = import(&*holdings::open(context).await?, wanted).await?;
+    holdings::registry(context)?.put(&added.toolchain).or_problem("cannot register the toolchain")?;
+    Ok(added)
+}
+
+/// Brings a toolchain into the store; nobody is told of it yet.
+///
+/// # Errors
+/// A source that cannot be had, or a store that cannot be written.
+pub async fn import(store: &dyn BlobStore, wanted: &Wanted) -> Result<Added, Problem> {
     let progress = Arc::new(Shown::default());
-    let added = lre_toolchain::add(&*store, Default::default(), wanted, progress.clone()).await;
+    let added = lre_toolchain::add(store, DigestFunction::default(), wanted, progress.clone()).await;
     progress.0.clear();
     let added = added.map_err(|e| {
         let problem = Problem::error(format!("cannot add the toolchain `{}` from {}", wanted.name, wanted.source));
         problem.because(Box::new(e) as Box<dyn std::error::Error>)
     })?;
     warn(&added.imported.warnings);
-    holdings::registry(context)?.put(&added.toolchain).or_problem("cannot register the toolchain")?;
     Ok(added)
 }
 
@@ -259,7 +267,7 @@ fn hash_blob(blob: &Blob, digest: Digest) -> std::io::Result<Digest> {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use lre_model::{DigestFunction, Directory, Node};
+    use lre_model::{Directory, Node};
     use lre_store::MemoryStore;
 
     const F: DigestFunction = DigestFunction::Sha256;

@@ -179,7 +179,7 @@ pub fn reference() -> String {
          the user\n3. environment variables `LRE_…`\n4. flags\n\nThe files are [JSON5](https://json5.org): JSON with comments, \
          trailing commas and bare keys. Unknown keys are errors.\nRelative paths start at the file's own directory. `lre \
          config show` prints each value and where it came from;\n`lre config schema` prints the JSON schema of the file, for \
-         editors.\n\nThis page is generated from the table in `crates/lre/src/config/keys.rs`.\n\n| key | value | default | \
+         editors.\n\n`lre config reference` prints this page.\n\n| key | value | default | \
          flag | variable |\n|---|---|---|---|---|\n",
     );
     for key in KEYS {

@@ -10,6 +10,12 @@ use crate::ui;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
+/// The user's Bazel, where there is one.
+#[must_use]
+pub fn bazel_program() -> Option<std::path::PathBuf> {
+    bazel::program(std::env::var_os("PATH").as_deref())
+}
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
