@@ -8,4 +8,5 @@ mod scripted;
 mod sharing;
 mod starting;
 mod stopping;
+mod storm;
 mod world;

@@ -23,6 +23,13 @@ fn options(directory: &Path) -> Options {
     }
 }
 
+/// One at a time: starting a launcher forks, and until its `exec` the child has the lock files of
+/// every other server of this process, which there is only one of outside of tests.
+async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
+}
+
 async fn refused(options: Options) -> StartError {
     let error = Server::start(options).await.err().expect("it started");
     assert!(!error.hint().is_empty());
@@ -31,6 +38,7 @@ async fn refused(options: Options) -> StartError {
 
 #[tokio::test]
 async fn two_servers_on_one_store() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().unwrap();
     let first = Server::start(options(dir.path())).await.unwrap();
     assert!(first.tcp_address().is_some_and(|address| address.port() != 0));
@@ -44,6 +52,7 @@ async fn two_servers_on_one_store() {
 
 #[tokio::test]
 async fn a_port_in_use() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let error = refused(Options { tcp: taken.local_addr().ok(), ..options(dir.path()) }).await;
@@ -54,6 +63,7 @@ async fn a_port_in_use() {
 
 #[tokio::test]
 async fn a_socket_that_answers_and_one_that_does_not() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().unwrap();
     let first = Server::start(options(dir.path())).await.unwrap();
     let error = refused(Options { store: dir.path().join("other"), ..options(dir.path()) }).await;
@@ -67,6 +77,7 @@ async fn a_socket_that_answers_and_one_that_does_not() {
 
 #[tokio::test]
 async fn a_default_toolchain_that_is_not_installed() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().unwrap();
     let error = refused(Options { default_toolchain: Some("gcc".into()), ..options(dir.path()) }).await;
     assert!(matches!(&error, StartError::DefaultToolchain { name, .. } if name == "gcc"), "{error:?}");
@@ -76,6 +87,7 @@ async fn a_default_toolchain_that_is_not_installed() {
 
 #[tokio::test]
 async fn numbers_that_make_no_sense() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(refused(Options { slots: 0, ..options(dir.path()) }).await, StartError::NoSlots));
     let upside_down = Options { action_timeout_default: Duration::from_secs(3), ..options(dir.path()) };
@@ -85,6 +97,7 @@ async fn numbers_that_make_no_sense() {
 
 #[tokio::test]
 async fn a_launcher_that_is_not_there() {
+    let _alone = alone().await;
     let dir = tempfile::tempdir().unwrap();
     let launcher = LauncherProgram { program: "/nonexistent/lre".into(), arguments: vec![] };
     let error = refused(Options { launcher, ..options(dir.path()) }).await;

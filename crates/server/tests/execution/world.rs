@@ -201,6 +201,16 @@ impl World {
         tokio::time::timeout(DEADLINE, ask).await.expect("the operation goes on and on")
     }
 
+    /// Waits until nothing runs and nothing waits.
+    pub async fn until_idle(&self) {
+        let idle = async {
+            while self.server.driver().load() != (0, 0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, idle).await.expect("something runs or waits for ever");
+    }
+
     /// Executes to the end.
     pub async fn run(&self, request: re::ExecuteRequest) -> Result<re::ExecuteResponse, Status> {
         Ok(response(&all(self.ask(request).await?).await))
