@@ -194,10 +194,17 @@ async fn read_all(
 ) -> Result<(Tree, BTreeMap<Digest, Content>), ToolchainError> {
     let mut tree = Tree { function, nodes: HashMap::new(), directories: Directories::default(), files: 0, bytes: 0 };
     let mut sources = BTreeMap::new();
-    let files = layout.iter().filter_map(|(path, entry)| match entry {
-        Entry::Host(host) => Some((path.clone(), host.clone())),
-        _ => None,
-    });
+    let files: Vec<_> = layout
+        .iter()
+        .filter_map(|(path, entry)| match entry {
+            Entry::Host(host) => Some((path.clone(), host.clone())),
+            _ => None,
+        })
+        .collect();
+    let looked_at = files.clone();
+    // A file that cannot be looked at is an error below, where it is named.
+    let size = |host: &PathBuf| fs::symlink_metadata(host).map_or(0, |m| m.len());
+    let total = blocking(move || Ok(looked_at.iter().map(|(_, host)| size(host)).sum())).await?;
     let mut hashed = stream::iter(files)
         .map(|(path, host)| blocking(move || Ok((path, hash(&host, function)?, host))))
         .buffer_unordered(PARALLEL_FILES);
@@ -205,7 +212,7 @@ async fn read_all(
         warnings.extend(lost);
         tree.add(path, node, digest);
         sources.entry(digest).or_insert(Content::File(host));
-        progress.update(Stage::Hashing, tree.bytes, 0);
+        progress.update(Stage::Hashing, tree.bytes, total);
     }
     for (path, entry) in layout.iter() {
         if let Entry::Bytes { content, executable } = entry {

@@ -29,6 +29,17 @@ pub(crate) struct Gather {
     whole: HashSet<PathBuf>,
 }
 
+/// Which files of a directory are added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// All, and nothing of them is a program.
+    Data,
+    /// All, and what the programs and libraries among them need.
+    Programs,
+    /// All but programs, and what the libraries among them need.
+    Libraries,
+}
+
 /// What a path leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Led {
@@ -114,9 +125,8 @@ impl Gather {
         }
     }
 
-    /// Adds a directory with all that is in it, and what its symlinks lead to. With `programs`, also
-    /// what the programs and libraries in it need.
-    pub(crate) fn directory(&mut self, path: &Path, programs: bool) -> Result<bool, ToolchainError> {
+    /// Adds a directory with what is in it, and what its symlinks lead to. Says whether it is there.
+    pub(crate) fn directory(&mut self, path: &Path, contents: Contents) -> Result<bool, ToolchainError> {
         let Some(Led::Directory(real)) = self.path(path)? else { return Ok(false) };
         if self.whole.iter().any(|w| real.starts_with(w)) {
             return Ok(true);
@@ -127,24 +137,44 @@ impl Gather {
         for (path, entry) in all.iter() {
             let host = host(path);
             match entry {
-                Entry::Symlink { .. } => match self.path(&host)? {
-                    Some(Led::File(real)) if programs => self.needs(&real)?,
-                    // A directory of headers may lie elsewhere. Nothing but parts of the system are
-                    // followed: a link into somebody's home must not drag that home in.
-                    Some(Led::Directory(real)) if real.starts_with("/usr") => {
-                        self.directory(&real, programs)?;
-                    }
-                    Some(_) => {}
-                    None => self.layout.insert(path.clone(), entry.clone()),
-                },
-                Entry::Host(_) if programs => {
+                Entry::Symlink { .. } => self.symlink(&host, path, entry, contents)?,
+                Entry::Host(_) if contents == Contents::Libraries && is_program(&host) => {}
+                entry => {
                     self.layout.insert(path.clone(), entry.clone());
-                    self.needs(&host)?;
+                    if matches!(entry, Entry::Host(_)) && contents != Contents::Data {
+                        self.needs(&host)?;
+                    }
                 }
-                entry => self.layout.insert(path.clone(), entry.clone()),
             }
         }
         Ok(true)
+    }
+
+    /// A symlink in a directory that is added, and what it leads to.
+    fn symlink(
+        &mut self,
+        host: &Path,
+        path: &RelPath,
+        entry: &Entry,
+        contents: Contents,
+    ) -> Result<(), ToolchainError> {
+        // A link into somebody's home must not drag that home in.
+        let real = fs::canonicalize(host).unwrap_or_default();
+        if real.is_dir() && !real.starts_with("/usr") {
+            self.layout.insert(path.clone(), entry.clone());
+            let note = format!("{} leads to {}, which is left out", host.display(), real.display());
+            self.warnings.push(Warning::Note(note));
+            return Ok(());
+        }
+        match self.path(host)? {
+            Some(Led::File(real)) if contents != Contents::Data => self.needs(&real),
+            Some(Led::File(_)) => Ok(()),
+            Some(Led::Directory(real)) => self.directory(&real, contents).map(drop),
+            None => {
+                self.layout.insert(path.clone(), entry.clone());
+                Ok(())
+            }
+        }
     }
 
     /// Adds what the file at the real path `file` needs to run: libraries, the dynamic loader,
@@ -218,6 +248,12 @@ impl Gather {
         }
         Ok(())
     }
+}
+
+/// Whether it is executable and no library, as far as its name tells.
+fn is_program(file: &Path) -> bool {
+    let executable = fs::metadata(file).is_ok_and(|m| m.permissions().mode() & 0o100 != 0);
+    executable && !file.file_name().is_some_and(|n| n.to_string_lossy().contains(".so"))
 }
 
 /// The interpreter of a `#!` script, and the program that `env` would look up for it.
@@ -319,15 +355,22 @@ mod tests {
         fs::write(top.join("include/a.h"), "").unwrap();
         symlink("nowhere", top.join("include/dangling.h")).unwrap();
         symlink("../other.h", top.join("include/b.h")).unwrap();
+        fs::create_dir(top.join("home")).unwrap();
+        fs::write(top.join("home/secret"), "").unwrap();
+        symlink("../home", top.join("include/mine")).unwrap();
         fs::write(top.join("other.h"), "").unwrap();
         let mut gather = gather();
-        assert!(gather.directory(&top.join("include"), false).unwrap());
+        assert!(gather.directory(&top.join("include"), Contents::Data).unwrap());
         let before = gather.layout.clone();
-        assert!(gather.directory(&top.join("include/empty"), false).unwrap());
+        assert!(gather.directory(&top.join("include/empty"), Contents::Data).unwrap());
         assert_eq!(gather.layout, before);
         for there in ["include/empty", "include/a.h", "include/dangling.h", "include/b.h", "other.h"] {
             assert!(entry(&gather, &top.join(there)).is_some(), "{there}");
         }
-        assert!(!gather.directory(&top.join("include/a.h"), false).unwrap());
+        assert!(entry(&gather, &top.join("include/mine")).is_some());
+        for absent in ["home", "home/secret"] {
+            assert_eq!(entry(&gather, &top.join(absent)), None, "a link must not drag in what it leads to");
+        }
+        assert!(!gather.directory(&top.join("include/a.h"), Contents::Data).unwrap());
     }
 }

@@ -17,7 +17,7 @@ use crate::layout::Layout;
 use crate::progress::{Progress, Stage};
 use crate::types::Family;
 use compiler::Compiler;
-use gather::{Gather, Led};
+use gather::{Contents, Gather, Led};
 use loader::Loader;
 use std::collections::BTreeMap;
 use std::fs;
@@ -126,24 +126,27 @@ fn add_drivers(gather: &mut Gather, compiler: &Compiler) -> Result<(), Toolchain
     for driver in &compiler.drivers {
         gather.program(driver)?;
     }
-    let own = if compiler.family == Family::Gcc { programs::COMPILER_PROGRAMS } else { &[] };
-    for name in own.iter().chain(programs::BINUTILS) {
+    let called = if compiler.family == Family::Gcc { programs::COMPILER_PROGRAMS } else { &[] };
+    for name in called.iter().chain(programs::BINUTILS) {
         if let Some(program) = compiler.program(name) {
             gather.program(&program)?;
         }
     }
-    // Objects and libraries of the compiler itself; with gcc also its programs and plugins.
-    for file in ["crtbegin.o", "libgcc.a"] {
-        if let Some(directory) = compiler.file(file).as_deref().and_then(Path::parent) {
-            gather.directory(directory, true)?;
+    let mut own = vec![compiler.program("cc1")];
+    let libraries = ["crtbegin.o", "libgcc.a"].map(|file| compiler.file(file));
+    let contents = match compiler.family {
+        // Its programs and plugins lie there as well, or in a directory of their own.
+        Family::Gcc => Contents::Programs,
+        // These are a gcc's, whose programs it does not call.
+        Family::Clang => {
+            own = vec![Some(Path::new(compiler.stdout(&["-print-resource-dir"])?.trim()).join("include"))];
+            Contents::Libraries
         }
-    }
-    let directory = match compiler.family {
-        Family::Gcc => compiler.program("cc1").and_then(|p| p.parent().map(Path::to_owned)),
-        Family::Clang => Some(PathBuf::from(compiler.stdout(&["-print-resource-dir"])?.trim())),
     };
-    if let Some(directory) = directory {
-        gather.directory(&directory, true)?;
+    for file in own.into_iter().chain(libraries).flatten() {
+        if let Some(directory) = file.parent() {
+            gather.directory(directory, contents)?;
+        }
     }
     // `ar`, `nm` and `ranlib` read LTO objects with it.
     gather.program(Path::new("/usr/lib/bfd-plugins/liblto_plugin.so"))?;
@@ -157,7 +160,7 @@ fn add_headers(gather: &mut Gather, compiler: &Compiler) -> Result<(), Toolchain
         let Some(driver) = driver else { continue };
         let ran = compiler.run(driver, &["-E", "-v", "-x", language, "/dev/null"], Path::new("/"), &[])?;
         for directory in crate::introspect::include_directories(&ran.text) {
-            gather.directory(Path::new(&directory), false)?;
+            gather.directory(Path::new(&directory), Contents::Data)?;
         }
     }
     Ok(())
@@ -182,10 +185,10 @@ fn add_libraries(gather: &mut Gather, compiler: &Compiler) -> Result<(), Toolcha
     // Loaded by the C library and by the linker when they are asked for something unusual.
     directories.dedup();
     for directory in directories {
-        gather.directory(&directory.join("gconv"), true)?;
-        gather.directory(&directory.join("ldscripts"), false)?;
+        gather.directory(&directory.join("gconv"), Contents::Programs)?;
+        gather.directory(&directory.join("ldscripts"), Contents::Data)?;
     }
-    gather.directory(Path::new("/usr/lib/locale/C.utf8"), false)?;
+    gather.directory(Path::new("/usr/lib/locale/C.utf8"), Contents::Data)?;
     Ok(())
 }
 
@@ -223,7 +226,7 @@ fn add_tools(gather: &mut Gather, compiler: &Compiler, also: &[PathBuf]) -> Resu
     for path in also {
         let is_there = match gather.path(path)? {
             Some(Led::File(_)) => gather.program(path)?,
-            Some(Led::Directory(_)) => gather.directory(path, true)?,
+            Some(Led::Directory(_)) => gather.directory(path, Contents::Programs)?,
             None => false,
         };
         if !is_there || !path.is_absolute() {
