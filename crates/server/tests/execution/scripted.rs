@@ -5,6 +5,7 @@
 //! | `say TEXT` | stdout |
 //! | `exit CODE` | the exit code, with "failed" on stderr |
 //! | `wait GATE` | runs until the test opens the gate, or somebody cancels |
+//! | `linger TURNS` | lets others go first as many times; hears of a cancellation |
 //! | `slow` | is too slow, with "so far" on stdout |
 //! | `bad-output` | leaves a file where a directory was promised |
 //! | `panic` | the executor itself is broken |
@@ -76,6 +77,16 @@ impl Scripted {
                         Outcome { failure: Some(Failure::Cancelled), ..Outcome::default() }
                     }
                 }
+            }
+            ["linger", turns] => {
+                for _ in 0..turns.parse::<u32>().unwrap() {
+                    tokio::task::yield_now().await;
+                    if cancel.is_cancelled() {
+                        self.log.send_modify(|log| log.cancelled.push((*turns).to_owned()));
+                        return Outcome { failure: Some(Failure::Cancelled), ..Outcome::default() };
+                    }
+                }
+                self.exited(0, "", "").await
             }
             ["slow"] => {
                 let failure = Some(Failure::DeadlineExceeded(work.timeout));

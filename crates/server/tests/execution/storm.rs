@@ -24,7 +24,7 @@ impl Chance {
 
 /// Asks for one of a few actions, so that most requests meet another one for the same.
 async fn one_request(world: &World, chance: &mut Chance) {
-    let script = format!("say {}", chance.below(6));
+    let script = format!("linger {}", 1 << chance.below(14));
     let spec = Spec { do_not_cache: chance.below(4) == 0, ..world.spec(&script) };
     let action = world.put(spec).await;
     let asked = if chance.below(2) == 0 { request(action) } else { again(action) };
@@ -70,4 +70,7 @@ async fn a_storm_of_clients_leaves_nothing_behind() {
     world.until_idle().await;
     let log = world.executor.log();
     assert_eq!(log.started.len(), log.ended, "every execution ended");
+    let shared = world.server.driver().counters().shared.load(std::sync::atomic::Ordering::Relaxed);
+    println!("{} executions, {shared} requests shared one, {} cancelled", log.started.len(), log.cancelled.len());
+    assert!(shared > 0 && !log.cancelled.is_empty(), "not much of a storm");
 }
