@@ -10,3 +10,7 @@ pub use bazel_remote_apis::build::bazel::remote::asset::v1 as asset;
 pub use bazel_remote_apis::build::bazel::remote::execution::v2 as re;
 pub use bazel_remote_apis::build::bazel::semver;
 pub use bazel_remote_apis::google::{longrunning, protobuf, rpc};
+
+/// An encoded `google.protobuf.FileDescriptorSet` of the services that we serve and all their
+/// messages, for server reflection. `tests/descriptors` makes and checks it.
+pub const DESCRIPTORS: &[u8] = include_bytes!("../descriptors.binpb");
