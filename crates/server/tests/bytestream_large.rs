@@ -72,7 +72,7 @@ async fn large_blobs_pass_through_little_memory() {
     server.write(messages(&upload_name("warm", Identity, common::sha(&warm)), &warm, 1 << 16, 0)).await.unwrap();
 
     let piece = noise(2, 256 * 1024);
-    let times = 1024 * MIB / piece.len() as u64;
+    let times = 512 * MIB / piece.len() as u64;
     let digest = repeated(&piece, times);
     let begin = Instant::now();
     let ((), grown) = growth(write(&server, Identity, digest, piece.clone(), times)).await;
@@ -86,12 +86,12 @@ async fn large_blobs_pass_through_little_memory() {
     report("read as zstd", digest.size_bytes(), begin, grown);
     assert!(packed > 0);
 
-    // 1 GiB out of some kilobytes.
+    // 512 MiB out of some kilobytes.
     let zeros = vec![0; 1 << 20];
-    let digest = repeated(&zeros, 1024);
+    let digest = repeated(&zeros, 512);
     let frame = common::zstd(&zeros);
     let begin = Instant::now();
-    let ((), grown) = growth(write(&server, Zstd, digest, frame, 1024)).await;
+    let ((), grown) = growth(write(&server, Zstd, digest, frame, 512)).await;
     report("write of zstd", digest.size_bytes(), begin, grown);
     assert!(server.has(digest).await);
     assert_eq!(server.staged_files(), 0);
