@@ -56,11 +56,19 @@ fn tail(file: &mut File, lines: usize) -> io::Result<Vec<u8>> {
     Ok(bytes.split_off(start))
 }
 
-/// The last lines of the log at `path`, for an error message.
+/// The last lines of the log at `path` from byte `start` on, for an error message.
 #[must_use]
-pub fn last_lines(path: &Path, lines: usize) -> String {
-    let bytes = File::open(path).and_then(|mut file| tail(&mut file, lines)).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).trim_end().to_owned()
+pub fn last_lines(path: &Path, start: u64, lines: usize) -> String {
+    let read = || {
+        let mut file = File::open(path)?;
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(start.max(file.metadata()?.len().saturating_sub(TAIL_BYTES_MAX))))?;
+        file.read_to_string(&mut text)?;
+        io::Result::Ok(text)
+    };
+    let text = read().unwrap_or_default();
+    let all: Vec<_> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 #[cfg(test)]
@@ -74,5 +82,14 @@ mod tests {
         for (lines, expected) in [(0, ""), (1, "c\n"), (2, "b\nc\n"), (3, "a\nb\nc\n"), (9, "a\nb\nc\n")] {
             assert_eq!(tail(&mut file, lines).unwrap(), expected.as_bytes(), "{lines}");
         }
+    }
+
+    #[test]
+    fn only_what_was_written_since_is_told() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"old\na\nb\nc\n").unwrap();
+        assert_eq!(last_lines(file.path(), 4, 2), "b\nc");
+        assert_eq!(last_lines(file.path(), 4, 9), "a\nb\nc");
+        assert_eq!(last_lines(file.path(), 99, 9), "");
     }
 }

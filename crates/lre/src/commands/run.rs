@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What the current directory may hold when nobody named inputs.
-const UNASKED: Limits = Limits { entries_max: 20_000, bytes_max: 1024 * 1024 * 1024 };
+const UNASKED: Limits = Limits { entries_max: 10_000, bytes_max: 1024 * 1024 * 1024 };
 /// Never an input unless named: it changes without the sources changing.
 const VERSION_CONTROL: [&str; 4] = [".git", ".hg", ".jj", ".svn"];
 
@@ -83,7 +83,7 @@ fn spec(args: &RunArgs, context: &Context, here: &Path) -> Result<ActionSpec, Pr
     Ok(ActionSpec {
         arguments: args.command.clone(),
         environment,
-        inputs: inputs(args, here)?,
+        inputs: inputs(args, here, &context.config.store)?,
         outputs: args.outputs.iter().map(|path| relative(path, here)).collect::<Result<_, _>>()?,
         platform: Platform::new(properties),
         timeout: args.timeout.map(Duration::from_secs),
@@ -103,7 +103,7 @@ fn relative(path: &str, here: &Path) -> Result<String, Problem> {
     })
 }
 
-fn inputs(args: &RunArgs, here: &Path) -> Result<Inputs, Problem> {
+fn inputs(args: &RunArgs, here: &Path, store: &Path) -> Result<Inputs, Problem> {
     let mut inputs = Inputs::default();
     if args.no_in {
         return Ok(inputs);
@@ -117,7 +117,8 @@ fn inputs(args: &RunArgs, here: &Path) -> Result<Inputs, Problem> {
         let outputs = args.outputs.iter().map(|path| relative(path, here)).collect::<Result<Vec<_>, _>>()?;
         let skip = |path: &RelPath| {
             let name = path.segments().last().map_or("", String::as_str);
-            VERSION_CONTROL.contains(&name) || outputs.contains(&path.to_string())
+            let is_store = || store.strip_prefix(here).is_ok_and(|store| store == Path::new(&path.to_string()));
+            VERSION_CONTROL.contains(&name) || outputs.contains(&path.to_string()) || is_store()
         };
         inputs.add_tree("", here, UNASKED, &skip)?;
     }
@@ -250,11 +251,14 @@ mod tests {
                 std::fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
                 std::fs::write(dir.path().join(name), name).unwrap();
             }
-            let inputs = inputs(&args(&["--out", "./a.o", "--out", "gen"]), dir.path()).unwrap();
+            let inputs =
+                inputs(&args(&["--out", "./a.o", "--out", "gen"]), dir.path(), &dir.path().join("s/lre")).unwrap();
             inputs.merkle(DigestFunction::Sha256).unwrap().root
         };
         let before = with(&["a.c", "lib/a.h"]);
-        assert_eq!(with(&["a.o", "gen/x", ".git/HEAD"]), before);
+        assert_eq!(with(&["a.o", "gen/x", ".git/HEAD", "s/lre/blob"]), with(&[]));
+        std::fs::remove_dir_all(dir.path().join("s")).unwrap();
+        assert_eq!(with(&[]), before);
         assert_ne!(with(&["b.c"]), before);
     }
 
@@ -264,10 +268,11 @@ mod tests {
         for name in ["a.c", "b.c"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
-        let files =
-            |words: &[&str]| inputs(&args(words), dir.path()).unwrap().merkle(DigestFunction::Sha256).unwrap().files;
+        let files = |words: &[&str]| {
+            inputs(&args(words), dir.path(), Path::new("/s")).unwrap().merkle(DigestFunction::Sha256).unwrap().files
+        };
         assert_eq!((files(&["--in", "a.c"]), files(&["--no-in"]), files(&[])), (1, 0, 2));
-        assert!(inputs(&args(&["--in", "c.c"]), dir.path()).is_err());
+        assert!(inputs(&args(&["--in", "c.c"]), dir.path(), Path::new("/s")).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -47,16 +47,16 @@ fn ensure(context: &Context, args: &UpArgs) -> Result<(Instance, bool), Problem>
         block_on(context.connect())?;
         return Ok((instance, false));
     }
-    let log = context.paths.log();
+    let log = Log::open(&context.paths.log())?;
     let mut child = spawn(context, args, &log)?;
     wait_until_ready(&mut child, &log)?;
-    let instance = Instance::running(&context.config.store).ok_or_else(|| failed(&log))?;
+    let instance = Instance::running(&context.config.store).ok_or_else(|| log.last_words())?;
     Ok((instance, true))
 }
 
-fn spawn(context: &Context, args: &UpArgs, log: &Path) -> Result<Child, Problem> {
+fn spawn(context: &Context, args: &UpArgs, log: &Log) -> Result<Child, Problem> {
     let program = std::env::current_exe().or_problem("cannot find the program of lre")?;
-    let log = open_log(log).or_problem(format!("cannot write the log {}", log.display()))?;
+    let log = log.file.try_clone().or_problem("cannot share the log")?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--store").arg(&context.config.store);
     for (flag, value) in flags(args) {
@@ -79,20 +79,39 @@ fn flags(args: &UpArgs) -> Vec<(&'static str, String)> {
     pairs.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()
 }
 
-fn open_log(path: &Path) -> std::io::Result<File> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
+/// The log, and where in it this server begins.
+struct Log {
+    path: PathBuf,
+    file: File,
+    start: u64,
+}
+
+impl Log {
+    fn open(path: &Path) -> Result<Self, Problem> {
+        let open = || {
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            if std::fs::metadata(path).is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
+                std::fs::rename(path, path.with_extension("log.old"))?;
+            }
+            // Command lines and paths stand in it.
+            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+            Ok(Self { path: path.to_owned(), start: file.metadata()?.len(), file })
+        };
+        open().map_err(|e: std::io::Error| Problem::error(format!("cannot write the log {}", path.display())).why(e))
     }
-    if std::fs::metadata(path).is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
-        std::fs::rename(path, path.with_extension("log.old"))?;
+
+    /// What the server said before it ended.
+    fn last_words(&self) -> Problem {
+        let said = logs::last_lines(&self.path, self.start, 12);
+        Problem::error("the server did not start").why(said).hint("lre doctor")
     }
-    // Command lines and paths stand in it.
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// The server prints `ready` when it answers; if it fails, its stdout ends.
-fn wait_until_ready(child: &mut Child, log: &Path) -> Result<(), Problem> {
-    let Some(stdout) = child.stdout.take() else { return Err(failed(log)) };
+fn wait_until_ready(child: &mut Child, log: &Log) -> Result<(), Problem> {
+    let Some(stdout) = child.stdout.take() else { return Err(log.last_words()) };
     let (send, receive) = mpsc::channel();
     std::thread::spawn(move || {
         let ready = BufReader::new(stdout).lines().map_while(Result::ok).any(|line| line == "ready");
@@ -104,17 +123,13 @@ fn wait_until_ready(child: &mut Child, log: &Path) -> Result<(), Problem> {
         Ok(false) => {
             let code = child.wait().ok().and_then(|status| status.code());
             let exit = code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
-            Err(failed(log).exiting(exit.map_or(Exit::Error, Exit::Command)))
+            Err(log.last_words().exiting(exit.map_or(Exit::Error, Exit::Command)))
         }
         Err(_) => {
             let _ = child.kill();
-            Err(failed(log).why(format!("it was not ready after {} s", START_TIMEOUT.as_secs())))
+            Err(log.last_words().why(format!("it was not ready after {} s", START_TIMEOUT.as_secs())))
         }
     }
-}
-
-fn failed(log: &Path) -> Problem {
-    Problem::error("the server did not start").why(logs::last_lines(log, 8)).hint("lre doctor")
 }
 
 #[cfg(test)]
@@ -134,12 +149,15 @@ mod tests {
     #[test]
     fn a_server_that_ends_early_shows_its_last_words() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        std::fs::write(&log, "error: the port is taken\n").unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "of an earlier server\n").unwrap();
+        let log = Log::open(&path).unwrap();
+        std::fs::write(&path, "of an earlier server\nerror: the port is taken\n").unwrap();
         let mut child = Command::new("sh").args(["-c", "echo no; exit 30"]).stdout(Stdio::piped()).spawn().unwrap();
         let problem = wait_until_ready(&mut child, &log).unwrap_err();
         assert_eq!(problem.exit().code(), 30);
-        assert!(problem.to_string().contains("the port is taken"), "{problem}");
+        let text = problem.to_string();
+        assert!(text.contains("the port is taken") && !text.contains("earlier"), "{text}");
     }
 
     #[test]
@@ -147,7 +165,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("serve.log");
         File::create(&log).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
-        assert_eq!(open_log(&log).unwrap().metadata().unwrap().len(), 0);
+        assert_eq!(Log::open(&log).unwrap().start, 0);
         assert!(dir.path().join("serve.log.old").exists());
     }
 }

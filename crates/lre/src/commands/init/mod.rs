@@ -94,8 +94,9 @@ fn local(plan: &mut Plan, args: &InitArgs, context: &Context, options: &bazel::O
         (true, true) => Some(token::own(&config.token_file)?),
         (true, false) => Some(token::read(&config.token_file)?),
     };
+    let private = token.is_some();
     let text = bazel::local_rc(&bazel::Address { endpoint, token }, options.prefix.as_deref());
-    plan.file(bazel::LOCAL_RC, text, true)?;
+    plan.file(bazel::LOCAL_RC, text, private)?;
     if plan.present(".git/HEAD")?.is_some() {
         let line = format!("/{}", bazel::LOCAL_RC);
         plan.line(".gitignore", &line, |line| line.trim().trim_start_matches('/') == bazel::LOCAL_RC)?;

@@ -132,7 +132,7 @@ impl Planned {
         let lines = self.text.lines().count();
         let mut shown = paint.bold(&format!("{}\n", self.path));
         if self.private {
-            let _ = writeln!(shown, "  (of this user and machine: not shown, not to be committed)");
+            let _ = writeln!(shown, "  (holds the token: not shown, not to be committed)");
             return shown;
         }
         if self.present.is_none() && lines > SHOWN_LINES_MAX {
@@ -171,7 +171,7 @@ mod tests {
         let plan = || {
             let mut plan = Plan::new(dir.path());
             plan.file("a/b", "one\ntwo\n".into(), false).unwrap();
-            plan.file("secret", "token\n".into(), true).unwrap();
+            plan.file("secret", "s3cr3t\n".into(), true).unwrap();
             plan.line(".bazelrc", "try-import x", |line| line.contains("x")).unwrap();
             plan
         };
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(plan().changed().len(), 3);
         let diff = plan().diff(paint());
         assert!(diff.contains("a/b\n+ one\n+ two\n") && diff.contains("+ try-import x\n"), "{diff}");
-        assert!(!diff.contains("token"), "{diff}");
+        assert!(!diff.contains("s3cr3t"), "{diff}");
         plan().write().unwrap();
         assert_eq!(plan().changed(), Vec::<&Planned>::new());
         assert_eq!(fs::read_to_string(dir.path().join(".bazelrc")).unwrap(), "build --jobs=2\ntry-import x\n");
