@@ -40,6 +40,25 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Copies a workspace as another checkout of it has it: its sources and those of `committed` that are there.
+///
+/// What `lre init` wrote for this machine alone (`lre.local.bazelrc`) and Bazel's links stay behind.
+pub fn copy_checkout(from: &Path, to: &Path, committed: &[&str]) -> Result<()> {
+    copy(from, to)?;
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("lre.") && !committed.contains(&name.as_ref()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    for name in committed {
+        anyhow::ensure!(to.join(name).exists(), "{name} is not there, though it is for everybody");
+    }
+    Ok(())
+}
+
 /// Gives a directory and everything in it to another user.
 pub fn give_to(user: u32, path: &Path) -> Result<()> {
     chown(path, Some(user), Some(user))?;
