@@ -18,7 +18,7 @@ use lre_worker::{Executor, Failure, Loaded, Outcome, Work};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
@@ -83,6 +83,7 @@ pub struct Driver {
     /// The deadline of the queue may have changed.
     changed: Arc<Notify>,
     counters: Counters,
+    closing: AtomicBool,
     runtime: Handle,
     me: Weak<Self>,
 }
@@ -132,6 +133,7 @@ impl Driver {
             running: watch::Sender::new(0),
             changed: Arc::clone(&changed),
             counters: Counters::default(),
+            closing: AtomicBool::new(false),
             runtime: Handle::current(),
             me: me.clone(),
         });
@@ -209,6 +211,7 @@ impl Driver {
     /// Takes no more; drops who waits; lets what runs end for `grace`, then kills it. Says whether
     /// every execution is gone.
     pub async fn close(&self, grace: Duration) -> bool {
+        self.closing.store(true, Ordering::Relaxed);
         self.feed(&mut self.room(), Event::Close, News::default());
         let mut running = self.running.subscribe();
         if tokio::time::timeout(grace, running.wait_for(|n| *n == 0)).await.is_ok() {
@@ -314,7 +317,15 @@ impl Driver {
             self.remember(key, &outcome).await;
         }
         drop(hold);
-        let answer = Some(Arc::new(Answer::ran(&outcome)));
+        // Whoever cancels an operation has had its last word. So if somebody is still there for a
+        // cancelled run, the server cancelled it: `UNAVAILABLE`, on which clients try again.
+        let answer = match &outcome.failure {
+            Some(Failure::Cancelled) if self.closing.load(Ordering::Relaxed) => {
+                Answer::refused(&Refusal::Stopping.to_status())
+            }
+            _ => Answer::ran(&outcome),
+        };
+        let answer = Some(Arc::new(answer));
         let mut room = self.room();
         room.runs.remove(&execution);
         self.feed(&mut room, Event::Ended { execution }, News { order: None, answer });
