@@ -1,9 +1,23 @@
 //! Captures a compiler into a directory, timed: `cargo run -p lre-toolchain --example capture -- /usr/bin/cc DIR`.
 use lre_model::DigestFunction;
 use lre_store::{DiskStore, Inodes};
-use lre_toolchain::{Kind, Source, Wanted, add, materialise};
-use std::sync::Arc;
-use std::time::Instant;
+use lre_toolchain::{Kind, Progress, Source, Stage, Wanted, add, materialise};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Says when each stage first and last made progress.
+struct Stages(Instant, Mutex<Vec<(Stage, Duration, Duration)>>);
+
+impl Progress for Stages {
+    fn update(&self, stage: Stage, _: u64, _: u64) {
+        let mut stages = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.0.elapsed();
+        match stages.iter_mut().find(|(s, ..)| *s == stage) {
+            Some((_, _, last)) => *last = now,
+            None => stages.push((stage, now, now)),
+        }
+    }
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,8 +35,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         also: arguments.map(Into::into).collect(),
     };
     let start = Instant::now();
-    let added = add(&store, DigestFunction::Sha256, &wanted, Arc::new(())).await?;
+    let stages = Arc::new(Stages(start, Mutex::default()));
+    let added = add(&store, DigestFunction::Sha256, &wanted, stages.clone()).await?;
     println!("{:?} in {:?}", added.imported, start.elapsed());
+    println!("{:?}", stages.1.lock().unwrap_or_else(PoisonError::into_inner));
     println!("{:#?}", added.toolchain);
     let start = Instant::now();
     let path = materialise(&store, &inodes, added.imported.digest, &directory.join("trees")).await?;

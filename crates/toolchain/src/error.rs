@@ -49,17 +49,8 @@ pub enum ToolchainError {
         problem: String,
     },
     /// The user's turn: what a source gave is not what the lock file pins.
-    #[error("the toolchain `{name}` is {found}, but lre.lock pins {locked}{}", .path.as_ref().map_or(String::new(), |p| format!("; the first difference is at {p}")))]
-    Mismatch {
-        /// Which toolchain.
-        name: String,
-        /// What is pinned.
-        locked: Digest,
-        /// What was found.
-        found: Digest,
-        /// The first path that differs, where both trees can be read.
-        path: Option<String>,
-    },
+    #[error(transparent)]
+    Mismatch(Box<Mismatch>),
     /// The user's turn: add the toolchain again; its blobs are gone.
     #[error("{} blobs of the toolchain {toolchain} are not in the store, the first is {}", .missing.len(), .missing[0])]
     Missing {
@@ -90,6 +81,20 @@ pub enum ToolchainError {
     /// The operator's turn: the store.
     #[error("the store failed")]
     Store(#[from] StoreError),
+}
+
+/// What a source gave is not what the lock file pins.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the toolchain `{name}` is {found}, but lre.lock pins {locked}{}", .path.as_ref().map_or(String::new(), |p| format!("; the first difference is at {p}")))]
+pub struct Mismatch {
+    /// Which toolchain.
+    pub name: String,
+    /// What is pinned.
+    pub locked: Digest,
+    /// What was found.
+    pub found: Digest,
+    /// The first path that differs, where both trees can be read.
+    pub path: Option<String>,
 }
 
 impl ToolchainError {

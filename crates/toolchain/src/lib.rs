@@ -18,7 +18,7 @@ mod types;
 
 pub use capture::{Captured, capture};
 pub use difference::first_difference;
-pub use error::ToolchainError;
+pub use error::{Mismatch, ToolchainError};
 pub use import::{Imported, Warning, import_directory, import_layout};
 pub use introspect::{CcFacts, Probed, Prober, introspect};
 pub use layout::{Entry, Layout};

@@ -1,6 +1,6 @@
 //! `lre.lock`: the one place where a project's toolchains are pinned (TOOLCHAINS 3). Committed with
 //! the project; everything that clients are given is generated from it.
-use crate::error::{ToolchainError, io_at};
+use crate::error::{Mismatch, ToolchainError, io_at};
 use crate::nearest::nearest;
 use crate::registry::check_name;
 use crate::{CcFacts, Kind, Toolchain};
@@ -88,7 +88,7 @@ impl Locked {
         if found == self.digest {
             return Ok(());
         }
-        Err(ToolchainError::Mismatch { name: self.name.clone(), locked: self.digest, found, path })
+        Err(ToolchainError::Mismatch(Box::new(Mismatch { name: self.name.clone(), locked: self.digest, found, path })))
     }
 
     fn validate(&self) -> Result<(), String> {

@@ -237,7 +237,7 @@ mod tests {
     fn the_default_never_replaces_one_that_is_missing() {
         let root = toolchain("r", Kind::Rootfs);
         let gone = toolchain("gone", Kind::Rootfs).property();
-        assert!(asked(&[(&gone.0, &gone.1)], &[root.clone()], Some(&root)).is_err());
+        assert!(asked(&[(&gone.0, &gone.1)], std::slice::from_ref(&root), Some(&root)).is_err());
     }
 
     #[test]

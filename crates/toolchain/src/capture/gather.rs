@@ -235,10 +235,10 @@ impl Gather {
     /// The tree has no `ld.so.cache`, which would name libraries of this machine. A library that only
     /// the cache knows gets a symlink where every loader looks.
     fn reach_without_cache(&mut self, name: &str, path: &Path) -> Result<(), ToolchainError> {
-        let Some(directory) = self.loader.default_directory() else { return Ok(()) };
+        let Some(directory) = self.loader.default_directory().map(Path::to_owned) else { return Ok(()) };
         let link = directory.join(name);
         // The real directory, with the symlinks that lead to it.
-        let Some(Led::Directory(real)) = self.path(&directory.to_owned())? else { return Ok(()) };
+        let Some(Led::Directory(real)) = self.path(&directory)? else { return Ok(()) };
         if let Some(target) = path.to_str()
             && !link.exists()
         {

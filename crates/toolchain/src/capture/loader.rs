@@ -125,7 +125,7 @@ fn system_directories(diagnostics: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Lines such as `	libz.so.1 (libc6,x86-64) => /lib/x86_64-linux-gnu/libz.so.1`. Variants for better
+/// Lines such as `libz.so.1 (libc6,x86-64) => /lib/x86_64-linux-gnu/libz.so.1`. Variants for better
 /// processors are left out: they would make the tree work on some machines only.
 fn parse_cache(text: &str) -> BTreeMap<String, Vec<PathBuf>> {
     let mut cache: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();

@@ -84,18 +84,18 @@ pub struct Captured {
 pub fn capture(compiler: &Path, also: &[PathBuf], progress: &dyn Progress) -> Result<Captured, ToolchainError> {
     let compiler = Compiler::ask(compiler)?;
     let mut gather = Gather::new(Loader::ask(interpreter_of(&compiler).as_deref()));
-    let steps: [&dyn Fn(&mut Gather) -> Result<(), ToolchainError>; 6] = [
-        &|gather| add_merged(gather),
-        &|gather| add_drivers(gather, &compiler),
-        &|gather| add_headers(gather, &compiler),
-        &|gather| add_libraries(gather, &compiler),
-        &|gather| add_opened(gather, &compiler),
-        &|gather| add_tools(gather, &compiler, also),
-    ];
-    for step in steps {
-        step(&mut gather)?;
-        progress.update(Stage::Finding, gather.layout.len() as u64, 0);
-    }
+    let found = |gather: &Gather| progress.update(Stage::Finding, gather.layout.len() as u64, 0);
+    add_merged(&mut gather)?;
+    add_drivers(&mut gather, &compiler)?;
+    found(&gather);
+    add_headers(&mut gather, &compiler)?;
+    found(&gather);
+    add_libraries(&mut gather, &compiler)?;
+    found(&gather);
+    add_opened(&mut gather, &compiler)?;
+    found(&gather);
+    add_tools(&mut gather, &compiler, also)?;
+    found(&gather);
     if compiler.cxx.is_none() {
         gather.warnings.push(Warning::Note(format!("{} has no C++ compiler beside it", compiler.cc.display())));
     }

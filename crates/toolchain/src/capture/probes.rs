@@ -97,7 +97,7 @@ fn paths_in(text: &str) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// Lines such as `     4711:	calling init: /lib/x86_64-linux-gnu/libz.so.1`.
+/// Lines such as `4711: calling init: /lib/x86_64-linux-gnu/libz.so.1`.
 fn loaded_in(text: &str) -> impl Iterator<Item = PathBuf> {
     text.lines()
         .filter_map(|line| line.split_once("calling init: "))
