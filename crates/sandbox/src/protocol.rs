@@ -28,7 +28,7 @@ pub enum Request {
 /// From the launcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// No process of the execution is left.
+    /// No process of the execution is left that could do anything.
     Ended {
         /// Which.
         id: u64,

@@ -23,12 +23,24 @@ enum Killed {
     Cancelled,
 }
 
+/// What can happen to an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    SaidAll,
+    Gone,
+}
+
 /// One sandbox that lives.
 struct Execution {
     pid: i32,
     /// Readable when pid 1 of the sandbox has ended, and with it every process in it.
     pidfd: OwnedFd,
+    /// From pid 1, which closes its end when it has said all, and then ends.
     pipe: OwnedFd,
+    /// Whether that has happened.
+    said_all: bool,
+    /// Whether the server knows how it went.
+    answered: bool,
     received: Received,
     requested: Duration,
     timeout: Duration,
@@ -92,9 +104,12 @@ impl Launcher {
 
     fn serve(&mut self) -> Result<(), Problem> {
         loop {
-            let (socket_ready, ended) = self.wait()?;
-            for id in ended {
-                self.finish(id)?;
+            let (socket_ready, events) = self.wait()?;
+            for (id, event) in events {
+                match event {
+                    Event::SaidAll => self.listen(id)?,
+                    Event::Gone => self.finish(id)?,
+                }
             }
             self.look_at_timers();
             if socket_ready && !self.receive()? {
@@ -104,11 +119,20 @@ impl Launcher {
         }
     }
 
-    /// Waits for something to do: whether the socket has something, and who has ended.
-    fn wait(&self) -> Result<(bool, Vec<u64>), Problem> {
+    /// Waits for something to do: whether the socket has something, and what happened to whom.
+    fn wait(&self) -> Result<(bool, Vec<(u64, Event)>), Problem> {
         let interest = if self.outbox.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let mut fds = vec![PollFd::from_borrowed_fd(self.socket, interest)];
-        fds.extend(self.executions.values().map(|e| PollFd::new(&e.pidfd, PollFlags::IN)));
+        let mut meaning = Vec::with_capacity(2 * self.executions.len());
+        for (id, execution) in &self.executions {
+            fds.push(PollFd::new(&execution.pidfd, PollFlags::IN));
+            meaning.push((*id, Event::Gone));
+            if !execution.said_all {
+                // No interest in what it says, only in the end of it: nobody is woken for less.
+                fds.push(PollFd::new(&execution.pipe, PollFlags::empty()));
+                meaning.push((*id, Event::SaidAll));
+            }
+        }
         let next = self.executions.values().map(|e| e.look_at).min();
         let timeout = next.and_then(|at| Timespec::try_from(at.saturating_sub(now())).ok());
         match poll(&mut fds, timeout.as_ref()) {
@@ -116,8 +140,8 @@ impl Launcher {
             Err(errno) => return Err(Problem::Socket(errno.into())),
         }
         let ready = |fd: &PollFd<'_>| !(fd.revents() & !PollFlags::OUT).is_empty();
-        let ended = self.executions.keys().zip(&fds[1..]).filter(|(_, fd)| ready(fd)).map(|(id, _)| *id).collect();
-        Ok((ready(&fds[0]), ended))
+        let events = meaning.into_iter().zip(&fds[1..]).filter(|(_, fd)| ready(fd)).map(|(event, _)| event).collect();
+        Ok((ready(&fds[0]), events))
     }
 
     /// Takes what the server has sent. False: it has closed its end.
@@ -130,7 +154,9 @@ impl Launcher {
             Err(errno) => return Err(Problem::Socket(errno.into())),
         }
         while let Some(body) = take_frame(&mut self.inbox)? {
-            match decode(&body)? {
+            let request = decode(&body)?;
+            drop(body);
+            match request {
                 Request::Run { id, plan } => self.start(id, &plan)?,
                 Request::Cancel { id } => {
                     if let Some(execution) = self.executions.get_mut(&id) {
@@ -139,6 +165,8 @@ impl Launcher {
                 }
             }
         }
+        // What was needed for one large plan is not carried into every fork from now on.
+        self.inbox.shrink_to(buffer.len());
         Ok(true)
     }
 
@@ -148,10 +176,22 @@ impl Launcher {
             Ok((pid, pidfd, pipe)) => {
                 // The command's time counts from its start, so this is never too late.
                 let look_at = requested.saturating_add(plan.timeout.min(SETUP_MAX));
-                let (received, timeout) = (Received::default(), plan.timeout);
-                let execution = Execution { pid, pidfd, pipe, received, requested, timeout, look_at, killed: None };
-                self.executions.insert(id, execution);
-                Ok(())
+                let execution = Execution {
+                    pid,
+                    pidfd,
+                    pipe,
+                    said_all: false,
+                    answered: false,
+                    received: Received::default(),
+                    requested,
+                    timeout: plan.timeout,
+                    look_at,
+                    killed: None,
+                };
+                match self.executions.insert(id, execution) {
+                    None => Ok(()),
+                    Some(_) => Err(Problem::SameId(id)),
+                }
             }
             Err(errno) => {
                 let how = How::SetupFailed { step: "new namespaces".to_owned(), errno: errno.raw_os_error() };
@@ -183,11 +223,33 @@ impl Launcher {
         }
     }
 
+    /// Pid 1 has said all. Where the command ended by itself, every other process is gone, so
+    /// nothing changes any more, and the server need not wait until the kernel has taken the
+    /// mounts apart, which takes as long as a small command.
+    fn listen(&mut self, id: u64) -> Result<(), Problem> {
+        let Some(execution) = self.executions.get_mut(&id) else { return Ok(()) };
+        execution.said_all = true;
+        execution.received.drain(&execution.pipe);
+        if !matches!(execution.received.last, Some(Report::Ended { .. })) {
+            // Killed, or never set up: wait until it is gone.
+            return Ok(());
+        }
+        execution.answered = true;
+        execution.look_at = Duration::MAX;
+        let ended = execution.ended(Usage::default());
+        self.reply(id, ended)
+    }
+
+    /// Pid 1 is gone, and every process of its namespace.
     fn finish(&mut self, id: u64) -> Result<(), Problem> {
         let Some(mut execution) = self.executions.remove(&id) else { return Ok(()) };
         let usage = sys::wait(execution.pid, true).map(|r| r.usage).unwrap_or_default();
+        if execution.answered {
+            return Ok(());
+        }
         execution.received.drain(&execution.pipe);
-        self.reply(id, execution.ended(usage))
+        let ended = execution.ended(usage);
+        self.reply(id, ended)
     }
 
     fn reply(&mut self, id: u64, ended: Ended) -> Result<(), Problem> {
@@ -245,8 +307,9 @@ impl Execution {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
-    /// How it went, when it is gone. `usage` is that of pid 1 and all below it.
-    fn ended(self, usage: Usage) -> Ended {
+    /// How it went, when all is said and done. `usage` is that of pid 1 and all below it; what pid 1
+    /// said of the command's own goes before.
+    fn ended(&mut self, usage: Usage) -> Ended {
         let now = now();
         let started = self.received.started;
         let mut ended = Ended {
@@ -256,7 +319,7 @@ impl Execution {
             usage,
             left_running: 0,
         };
-        match (self.received.last, self.killed) {
+        match (self.received.last.take(), self.killed) {
             // It ended by itself, even if somebody wanted it killed by then.
             (Some(Report::Ended { at, status, usage, left_running }), _) => {
                 ended.how = how(status);

@@ -56,6 +56,8 @@ pub(super) fn run(plan: &SandboxPlan, outer: &Outer, report: OwnedFd) -> ! {
             Err(failure) => Report::failed(&failure.step, failure.errno).send(&report),
         };
     }));
+    // First of all: the launcher waits for this.
+    drop(report);
     sys::exit_now(i32::from(ended.is_err()))
 }
 

@@ -63,6 +63,8 @@ enum Problem {
     Start { what: &'static str, source: std::io::Error },
     #[error(transparent)]
     Frame(#[from] crate::FrameError),
+    #[error("two executions have the number {0}")]
+    SameId(u64),
     #[error("the socket to the server: {0}")]
     Socket(std::io::Error),
 }
