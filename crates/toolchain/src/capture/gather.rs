@@ -373,4 +373,33 @@ mod tests {
         }
         assert!(!gather.directory(&top.join("include/a.h"), Contents::Data).unwrap());
     }
+
+    /// A library in /usr/local/lib is found through ld.so.cache as a rule. The tree has no cache, so it
+    /// must be reachable where every loader looks.
+    #[test]
+    fn a_library_that_only_the_cache_knows_is_linked_where_loaders_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        let [default, local] = ["default", "local"].map(|d| top.join(d));
+        fs::create_dir(&default).unwrap();
+        fs::create_dir(&local).unwrap();
+        let cc = |arguments: &[&str]| {
+            let ran = std::process::Command::new("cc").args(arguments).current_dir(&top).status();
+            assert!(ran.expect("cc, which links this test as well").success());
+        };
+        fs::write(top.join("a.c"), "int f(void); int main(void) { return f(); }").unwrap();
+        fs::write(top.join("f.c"), "int f(void) { return 0; }").unwrap();
+        cc(&["-nostdlib", "-shared", "f.c", "-o", "local/libf.so"]);
+        cc(&["-nostdlib", "a.c", "-Llocal", "-lf", "-Wl,-e,main", "-o", "a"]);
+        let library = local.join("libf.so");
+        let mut gather = Gather::new(Loader::of(&[&default], &[("libf.so", &library)]));
+        gather.program(&top.join("a")).unwrap();
+        let target = library.to_str().unwrap().to_owned();
+        assert_eq!(entry(&gather, &default.join("libf.so")), Some(&Entry::Symlink { target }));
+        assert_eq!(entry(&gather, &library), Some(&Entry::Host(library.clone())));
+        assert_eq!(gather.warnings.len(), 1, "{:?}", gather.warnings);
+        let mut without = Gather::new(Loader::of(&[&default], &[]));
+        without.program(&top.join("a")).unwrap();
+        assert!(without.warnings[0].to_string().contains("libf.so, which is not on this machine"));
+    }
 }

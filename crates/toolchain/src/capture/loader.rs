@@ -42,6 +42,13 @@ impl Loader {
         Self { defaults, cache: parse_cache(&cache), known: HashMap::new() }
     }
 
+    /// One that knows what is given here and looks nowhere else.
+    #[cfg(test)]
+    pub(crate) fn of(defaults: &[&Path], cache: &[(&str, &Path)]) -> Self {
+        let cache = cache.iter().map(|(name, path)| ((*name).to_owned(), vec![path.to_path_buf()])).collect();
+        Self { defaults: defaults.iter().map(|d| d.to_path_buf()).collect(), cache, known: HashMap::new() }
+    }
+
     /// The first directory that is searched by default and exists.
     pub(crate) fn default_directory(&self) -> Option<&Path> {
         self.defaults.iter().map(PathBuf::as_path).find(|d| d.is_dir())
