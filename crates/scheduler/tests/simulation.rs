@@ -7,7 +7,7 @@ use lre_scheduler::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 250;
 const STEPS: u64 = 2_000;
 /// After this step nobody comes any more; what runs ends, so that everybody must get a last word.
 const DRAIN: u64 = 1_200;
@@ -82,12 +82,19 @@ impl World {
 
     /// Executions that could start now, with the priority they have by the API.
     fn ready(&self) -> BTreeSet<(i32, ExecutionId)> {
-        let blocked = |e: &Execution| e.shareable && self.running().any(|(_, r)| r.shareable && r.action == e.action);
-        let rank = |id| self.waiters(id).filter(|(_, o)| o.gone.is_none()).map(|(_, o)| o.submission.priority).min();
-        self.executions
-            .iter()
-            .filter(|(_, e)| e.running.is_none() && !blocked(e))
-            .filter_map(|(id, _)| Some((rank(*id)?, *id)))
+        let running: BTreeSet<_> = self.running().filter(|(_, r)| r.shareable).map(|(_, r)| r.action).collect();
+        let mut best = BTreeMap::new();
+        for operation in self.operations.values().filter(|o| o.gone.is_none()) {
+            let Some(execution) = operation.execution else { continue };
+            let priority = operation.submission.priority;
+            best.entry(execution).and_modify(|best: &mut i32| *best = priority.min(*best)).or_insert(priority);
+        }
+        best.into_iter()
+            .filter(|(id, _)| {
+                let execution = &self.executions[id];
+                execution.running.is_none() && !(execution.shareable && running.contains(&execution.action))
+            })
+            .map(|(id, priority)| (priority, id))
             .collect()
     }
 
