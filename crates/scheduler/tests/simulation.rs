@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 const SEEDS: u64 = 250;
-const STEPS: u64 = 2_000;
+const STEPS: u64 = 1_200;
 /// After this step nobody comes any more; what runs ends, so that everybody must get a last word.
-const DRAIN: u64 = 1_200;
+const DRAIN: u64 = 700;
 
 /// A tiny generator (xorshift), so that a failing life is named by one number.
 struct Chance(u64);
