@@ -29,7 +29,7 @@ fn check(path: &Path, text: &str, mode: u32) {
 async fn plain_is_the_stores_own_file_and_executable_a_copy() {
     let dir = tempfile::tempdir().unwrap();
     let store = DiskStore::open(&dir.path().join("store")).unwrap();
-    let inodes = Inodes::new(&dir.path().join("store/inodes")).unwrap();
+    let inodes = Inodes::new(dir.path().join("store/inodes")).unwrap();
     let digest = keep(&store, "tool").await;
     let plain = inodes.path(&store, digest, false).await.unwrap();
     let executable = inodes.path(&store, digest, true).await.unwrap();
@@ -47,7 +47,7 @@ async fn plain_is_the_stores_own_file_and_executable_a_copy() {
 #[tokio::test]
 async fn blobs_without_a_file_are_copied() {
     let dir = tempfile::tempdir().unwrap();
-    let inodes = Inodes::new(&dir.path().join("inodes")).unwrap();
+    let inodes = Inodes::new(dir.path().join("inodes")).unwrap();
     let (memory, disk) = (MemoryStore::default(), DiskStore::open(&dir.path().join("store")).unwrap());
     let digest = keep(&memory, "in memory").await;
     check(&inodes.path(&memory, digest, false).await.unwrap(), "in memory", 0o444);
@@ -66,7 +66,7 @@ async fn blobs_without_a_file_are_copied() {
 #[tokio::test]
 async fn many_may_ask_for_one_file_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let inodes = Arc::new(Inodes::new(&dir.path().join("inodes")).unwrap());
+    let inodes = Arc::new(Inodes::new(dir.path().join("inodes")).unwrap());
     let store = Arc::new(DiskStore::open(&dir.path().join("store")).unwrap());
     let digest = keep(&*store, "wanted").await;
     let mut all = tokio::task::JoinSet::new();

@@ -92,7 +92,7 @@ impl Life {
         let at = dir.path().join("store");
         let store = Some(Arc::new(DiskStore::open(&at).unwrap()));
         let staging = Staging::new(at.join("staging")).unwrap();
-        let inodes = Inodes::new(&at.join("inodes")).unwrap();
+        let inodes = Inodes::new(at.join("inodes")).unwrap();
         Self { dir, store, staging, inodes, blobs: HashMap::new(), results: HashMap::new(), serial: 0 }
     }
 
@@ -114,7 +114,7 @@ impl Life {
         let at = self.at();
         self.store = Some(Arc::new(DiskStore::open(&at).unwrap()));
         self.staging = Staging::new(at.join("staging")).unwrap();
-        self.inodes = Inodes::new(&at.join("inodes")).unwrap();
+        self.inodes = Inodes::new(at.join("inodes")).unwrap();
     }
 
     fn form(&mut self, bytes: Bytes, function: DigestFunction, form: Form) -> Blob {

@@ -81,6 +81,7 @@ fn run(inner: &Inner, stop: &Stop) {
 
 /// See [`super::DiskStore::sweep`].
 pub(super) fn sweep(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
+    let _one = unpoisoned(inner.sweeping.lock());
     let mut swept = Swept::default();
     for room in Room::ALL {
         for function in DigestFunction::ALL {
@@ -148,7 +149,7 @@ fn sweep_entry(
     };
     if let Some(digest) = named(metadata.len())
         && inner.is_in_doubt(&metadata)
-        && inner.is_known(digest) != Some(true)
+        && inner.presence.of(digest) != Some(true)
     {
         swept.hashed += 1;
         if !inner.prove(digest)? {

@@ -3,6 +3,7 @@ use super::layout::{FORMAT_WORD, Layout, VERSION};
 use rustix::fs::FlockOperation;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// What may be in a directory without a file `format`: what a start leaves that was killed, what a
@@ -65,7 +66,8 @@ pub(super) fn take(layout: &Layout) -> Result<File, OpenError> {
     // Before anything is written: a newer store is not touched, and neither is somebody's home
     // directory that was given by mistake.
     let known = check(layout)?;
-    fs::create_dir_all(layout.root()).map_err(io)?;
+    // What is built is nobody else's to read.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(layout.root()).map_err(io)?;
     let mut lock =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(layout.lock()).map_err(io)?;
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {

@@ -7,6 +7,7 @@ mod keeper;
 mod layout;
 mod lock;
 mod place;
+mod presence;
 mod results;
 mod watermark;
 
@@ -22,14 +23,15 @@ use bytes::Bytes;
 use keeper::Keeper;
 use layout::{Layout, Room};
 use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction};
+use presence::Presence;
 use rustix::fs::{Mode, OFlags};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use watermark::Watermark;
 
 /// Bytes up to which hashing and writing is done in place. Handing work to another thread and back
@@ -54,16 +56,9 @@ enum Look {
     Doubtful,
 }
 
-type Known = HashMap<(DigestFunction, [u8; 32]), u64>;
-
 struct Inner {
     layout: Layout,
-    /// Hash and size of blobs that were seen to be right in this life of the process, filled as
-    /// blobs are written and first used. A scan at the start would know the missing ones too, but
-    /// takes seconds for a million blobs, and a blob that is missing is about to be uploaded: beside
-    /// that the look at the disk is nothing. A blob that somebody removes from outside stays known
-    /// until it is read; then it is Missing, and forgotten.
-    known: RwLock<Known>,
+    presence: Presence,
     /// Files changed at or after this moment are in doubt; see [`watermark`].
     doubt_since: AtomicI64,
     /// What the store was opened with; replaced when a sync is done.
@@ -74,6 +69,8 @@ struct Inner {
     /// One at a time moves files aside: else a file put right by one could be moved by another that
     /// has looked at the wrong one, and two could take the same name in `quarantine/`.
     repair: Mutex<()>,
+    /// One sweep at a time: the second finds little to do.
+    sweeping: Mutex<()>,
     serial: AtomicU64,
     quarantined: AtomicU64,
     // Last: the directory is free when all the rest is gone.
@@ -98,9 +95,10 @@ impl DiskStore {
             doubt_since: AtomicI64::new(watermark.doubt_since(boot.as_deref())),
             watermark: Mutex::new(watermark),
             boot,
-            known: RwLock::default(),
+            presence: Presence::new(),
             dirty: AtomicBool::new(true),
             repair: Mutex::new(()),
+            sweeping: Mutex::new(()),
             serial: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
             _lock: lock,
@@ -166,10 +164,6 @@ async fn blocking<T: Send + 'static>(
 
 impl Inner {
     fn prepare(&self) -> io::Result<()> {
-        // REAPI: the empty blob is always present. It has no file.
-        for function in DigestFunction::ALL {
-            self.remember(Digest::empty(function));
-        }
         for room in Room::ALL {
             for function in DigestFunction::ALL {
                 fs::create_dir_all(self.layout.room(room, function))?;
@@ -184,19 +178,6 @@ impl Inner {
         Ok(())
     }
 
-    fn is_known(&self, digest: Digest) -> Option<bool> {
-        let known = unpoisoned(self.known.read());
-        known.get(&(digest.function(), *digest.hash())).map(|size| *size == digest.size_bytes())
-    }
-
-    fn remember(&self, digest: Digest) {
-        unpoisoned(self.known.write()).insert((digest.function(), *digest.hash()), digest.size_bytes());
-    }
-
-    fn forget(&self, digest: Digest) {
-        unpoisoned(self.known.write()).remove(&(digest.function(), *digest.hash()));
-    }
-
     fn is_in_doubt(&self, metadata: &Metadata) -> bool {
         // The time of the inode, not of the content: that one is constant here. A hard link makes
         // it younger, which at worst has a sound blob hashed once more.
@@ -205,14 +186,15 @@ impl Inner {
 
     /// Looks at the disk, not at what is known.
     fn look(&self, digest: Digest) -> io::Result<Look> {
+        let begun = self.presence.begin(&self.layout, digest);
         match fs::symlink_metadata(self.layout.of(Room::Blobs, digest)) {
             Ok(m) if m.is_file() && m.len() == digest.size_bytes() && !self.is_in_doubt(&m) => {
-                self.remember(digest);
+                self.presence.remember(begun, digest);
                 Ok(Look::Present)
             }
             Ok(_) => Ok(Look::Doubtful),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.forget(digest);
+                self.presence.forget(digest);
                 Ok(Look::Absent)
             }
             Err(e) => Err(e),
@@ -224,7 +206,7 @@ impl Inner {
     fn prove(&self, digest: Digest) -> io::Result<bool> {
         let one = unpoisoned(self.repair.lock());
         let path = self.layout.of(Room::Blobs, digest);
-        self.forget(digest);
+        let begun = self.presence.begin(&self.layout, digest);
         let file = match open_regular(&path) {
             Ok(Some(file)) => file,
             Ok(None) => {
@@ -236,7 +218,7 @@ impl Inner {
         };
         let actual = crate::hash_reader(digest.function(), file)?;
         if actual.hash() == digest.hash() {
-            self.remember(actual);
+            self.presence.remember(begun, actual);
             return Ok(actual == digest);
         }
         self.quarantine(&one, &path, &format!("its content is that of {actual}"))?;
@@ -321,12 +303,9 @@ fn open_regular(path: &Path) -> io::Result<Option<File>> {
 #[async_trait]
 impl BlobStore for DiskStore {
     async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
-        let unknown: Vec<Digest> = {
-            let known = unpoisoned(self.inner.known.read());
-            let is_known = |d: &&Digest| known.get(&(d.function(), *d.hash())) != Some(&d.size_bytes());
-            digests.iter().filter(is_known).copied().collect()
-        };
-        // The common case, warm: nothing but the map was looked at.
+        self.inner.presence.refresh();
+        let unknown = self.inner.presence.unknown(digests);
+        // The common case, warm: the disk was not asked.
         if unknown.is_empty() {
             return Ok((Hold::new(digests.to_vec(), ()), Vec::new()));
         }
@@ -353,7 +332,7 @@ impl BlobStore for DiskStore {
             }
             match self.inner.open(digest)? {
                 Some(file) => return Ok(Blob::File(file)),
-                None => self.inner.forget(digest),
+                None => self.inner.presence.forget(digest),
             }
         }
         Err(StoreError::Missing(digest))
@@ -378,7 +357,7 @@ impl Inner {
     fn missing(&self, digests: &[Digest]) -> io::Result<Vec<Digest>> {
         let (mut missing, mut seen) = (Vec::new(), HashSet::new());
         for &digest in digests {
-            if seen.insert(digest) && !self.is_known(digest).map_or_else(|| self.has(digest), Ok)? {
+            if seen.insert(digest) && !self.presence.of(digest).map_or_else(|| self.has(digest), Ok)? {
                 missing.push(digest);
             }
         }
@@ -392,7 +371,7 @@ impl Inner {
         }
         let mut missing = Vec::new();
         for &digest in digests {
-            match self.is_known(digest) {
+            match self.presence.of(digest) {
                 Some(true) => {}
                 _ if missing.contains(&digest) => {}
                 Some(false) => missing.push(digest),
@@ -408,7 +387,7 @@ impl Inner {
 
     /// As [`Inner::has`]; what must be hashed is hashed elsewhere.
     async fn has_async(self: Arc<Self>, digest: Digest) -> Result<bool, StoreError> {
-        if let Some(same_size) = self.is_known(digest) {
+        if let Some(same_size) = self.presence.of(digest) {
             return Ok(same_size);
         }
         match self.look(digest)? {

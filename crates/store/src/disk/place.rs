@@ -36,7 +36,7 @@ pub(crate) fn settle(file: &File, mode: u32) -> io::Result<()> {
 }
 
 /// Runs what makes a name in a folder, and makes the folder first where it is not there.
-fn with_folder(path: &Path, name: impl Fn() -> io::Result<()>) -> io::Result<()> {
+fn with_folder<T>(path: &Path, name: impl Fn() -> io::Result<T>) -> io::Result<T> {
     match name() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if let Some(folder) = path.parent() {
@@ -48,6 +48,11 @@ fn with_folder(path: &Path, name: impl Fn() -> io::Result<()>) -> io::Result<()>
     }
 }
 
+/// A new file. The folder may have been removed under us, with a store that somebody thought unused.
+fn create(path: &Path) -> io::Result<File> {
+    with_folder(path, || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))
+}
+
 impl Inner {
     /// Keeps a blob. Blocks.
     pub(super) fn keep(&self, digest: Digest, blob: &Blob) -> Result<(), StoreError> {
@@ -56,8 +61,9 @@ impl Inner {
                 let actual = Digest::of(digest.function(), bytes);
                 same(digest, actual)?;
                 if !digest.is_empty_blob() && !self.has(digest)? {
+                    let begun = self.presence.begin(&self.layout, digest);
                     self.write_file(Room::Blobs, digest, &mut &bytes[..], None)?;
-                    self.remember(digest);
+                    self.presence.remember(begun, digest);
                 }
                 Ok(())
             }
@@ -79,10 +85,11 @@ impl Inner {
         if digest.is_empty_blob() || self.has(digest)? {
             return Ok(());
         }
+        let begun = self.presence.begin(&self.layout, digest);
         if copy || !self.link(digest, file)? {
             self.write_file(Room::Blobs, digest, &mut file.reader(), Some(digest))?;
         }
-        self.remember(digest);
+        self.presence.remember(begun, digest);
         Ok(())
     }
 
@@ -123,7 +130,7 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let path = self.layout.temporary().join(serial.to_string());
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = create(&path)?;
         let mut temporary = Temporary { inner: self, path, placed: false };
         match check {
             Some(expected) => same(expected, copy_and_hash(from, &mut file, expected)?)?,
