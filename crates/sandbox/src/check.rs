@@ -2,8 +2,13 @@
 use crate::launcher::{NAMESPACES, filter};
 use crate::sys::{self, Forked};
 use crate::{INNER_ID, probe};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// One thing that a sandbox needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,14 +52,34 @@ pub(crate) fn kernel_version(release: &str) -> (u32, u32) {
 
 /// Makes a sandbox in a child. For each stage that was tried: what the kernel said.
 fn attempt() -> Result<Vec<(probe::Stage, Option<Errno>)>, Errno> {
-    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    let user = format!("{INNER_ID} {} 1", rustix::process::geteuid().as_raw());
-    let group = format!("{INNER_ID} {} 1", rustix::process::getegid().as_raw());
+    let ids = Ids::own();
     let mut filter = filter();
-    // From here the child must not allocate: another thread may hold the allocator's lock for ever.
+    let said = in_namespaces(|report| probe::run(&ids.user, &ids.group, &mut filter, report))?;
+    Ok(probe::decode(&said))
+}
+
+/// What is written into the id maps.
+struct Ids {
+    user: Vec<u8>,
+    group: Vec<u8>,
+}
+
+impl Ids {
+    fn own() -> Self {
+        Self {
+            user: format!("{INNER_ID} {} 1", rustix::process::geteuid().as_raw()).into_bytes(),
+            group: format!("{INNER_ID} {} 1", rustix::process::getegid().as_raw()).into_bytes(),
+        }
+    }
+}
+
+/// What `child` writes, in a process in new namespaces. It must not allocate: another thread of
+/// this process may hold the allocator's lock, which then is held for ever in the copy.
+fn in_namespaces(child: impl FnOnce(&OwnedFd)) -> Result<Vec<u8>, Errno> {
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let pid = match sys::fork_into(NAMESPACES)? {
         Forked::Child => {
-            probe::run(user.as_bytes(), group.as_bytes(), &mut filter, &write);
+            child(&write);
             sys::exit_now(0)
         }
         Forked::Parent { pid, .. } => pid,
@@ -66,7 +91,44 @@ fn attempt() -> Result<Vec<(probe::Stage, Option<Errno>)>, Errno> {
         said.extend_from_slice(&buffer[..n]);
     }
     sys::wait(pid, true);
-    Ok(probe::decode(&said))
+    Ok(said)
+}
+
+/// Looks whether executions can write below `directory`, which is made where it is not there: not
+/// every file system can be the upper layer of an overlay. Tries it, and leaves nothing behind.
+#[must_use]
+pub fn check_directory(directory: &Path) -> Finding {
+    const WHAT: &str = "outputs in the store's directory";
+    match try_directory(directory) {
+        Ok(()) => Finding { what: WHAT, ok: true, detail: "overlayfs can write there".to_owned(), fix: String::new() },
+        Err(error) => Finding {
+            what: WHAT,
+            ok: false,
+            detail: format!("{}: {error}", directory.display()),
+            fix: "choose a directory on a local file system with extended attributes (ext4, xfs, btrfs, tmpfs), \
+                  for example with --store; in a container that is a volume, not the container's own file system"
+                .to_owned(),
+        },
+    }
+}
+
+fn try_directory(directory: &Path) -> std::io::Result<()> {
+    let ids = Ids::own();
+    std::fs::create_dir_all(directory)?;
+    let place = directory.join(format!(".check-{}-{:?}", std::process::id(), std::thread::current().id()));
+    for name in ["lower/directory", "upper", "work"] {
+        std::fs::create_dir_all(place.join(name))?;
+    }
+    let inside = CString::new(place.as_os_str().as_bytes())?;
+    let said = in_namespaces(|report| probe::store(&inside, &ids.user, &ids.group, report));
+    // Overlayfs leaves a directory that nobody may enter.
+    let _ = std::fs::set_permissions(place.join("work/work"), std::fs::Permissions::from_mode(0o700));
+    std::fs::remove_dir_all(&place)?;
+    match probe::errors(&said?).next() {
+        Some(None) => Ok(()),
+        Some(Some(errno)) => Err(errno.into()),
+        None => Err(std::io::Error::other("the attempt ended without a word")),
+    }
 }
 
 fn stage_finding(stage: probe::Stage, errno: Option<Errno>) -> Finding {
@@ -139,6 +201,19 @@ mod tests {
             assert!(finding.fix.contains(fix), "{finding:?}");
         }
         assert!(namespaces_refused(Errno::NOSPC, &|_| None).fix.contains("max_user_namespaces"));
+    }
+
+    /// A directory that serves is found to serve, one that cannot is named, and nothing is left.
+    #[test]
+    fn the_directory_of_a_store_is_tried() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let finding = check_directory(&directory.path().join("new,:\\store"));
+        // Where user namespaces are forbidden nothing can be tried.
+        assert_eq!(finding.ok, check().iter().all(|f| f.ok), "{finding:?}");
+        let left = std::fs::read_dir(directory.path().join("new,:\\store")).expect("made").count();
+        assert_eq!(left, 0);
+        let finding = check_directory(Path::new("/proc/self/none"));
+        assert!(!finding.ok && finding.detail.contains("/proc/self/none"), "{finding:?}");
     }
 
     /// What was tried is said in full, and a broken step says what broke.

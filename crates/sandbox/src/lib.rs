@@ -11,6 +11,6 @@ mod probe;
 mod protocol;
 mod sys;
 
-pub use check::{Finding, check};
+pub use check::{Finding, check, check_directory};
 pub use plan::{Exec, HOST_NAME, INNER_ID, SandboxPlan, Step};
 pub use protocol::{Ended, FRAME_BYTES_MAX, FrameError, How, Reply, Request, Usage, decode, encode};

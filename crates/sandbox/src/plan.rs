@@ -98,10 +98,18 @@ impl fmt::Display for Step {
         let show = |text: &CString| text.to_string_lossy().into_owned();
         match self {
             Self::Directory { inside } => write!(f, "dir {}", show(inside)),
-            Self::BindReadOnly { host, inside } => write!(f, "ro {} -> {}", show(host), show(inside)),
-            Self::Symlink { target, inside } => write!(f, "link {} -> {}", show(inside), show(target)),
-            Self::File { inside, content } => write!(f, "file {} ({} bytes)", show(inside), content.len()),
-            Self::Tmpfs { inside, bytes_max } => write!(f, "tmpfs {} at most {bytes_max} bytes", show(inside)),
+            Self::BindReadOnly { host, inside } => {
+                write!(f, "ro {} -> {}", show(host), show(inside))
+            }
+            Self::Symlink { target, inside } => {
+                write!(f, "link {} -> {}", show(inside), show(target))
+            }
+            Self::File { inside, content } => {
+                write!(f, "file {} ({} bytes)", show(inside), content.len())
+            }
+            Self::Tmpfs { inside, bytes_max } => {
+                write!(f, "tmpfs {} at most {bytes_max} bytes", show(inside))
+            }
             Self::Dev => write!(f, "dev /dev"),
             Self::Proc => write!(f, "proc /proc"),
             Self::Overlay { lower, upper, inside, .. } => {

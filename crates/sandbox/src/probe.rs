@@ -21,13 +21,14 @@ pub(crate) enum Stage {
     Proc,
     Overlay,
     Loopback,
+    Root,
     Filter,
 }
 
 impl Stage {
     /// In this order.
-    const ALL: [Self; 7] =
-        [Self::Ids, Self::Nested, Self::Mounts, Self::Proc, Self::Overlay, Self::Loopback, Self::Filter];
+    const ALL: [Self; 8] =
+        [Self::Ids, Self::Nested, Self::Mounts, Self::Proc, Self::Overlay, Self::Loopback, Self::Root, Self::Filter];
 
     /// What it is called, what it means that it works, and the fix where it does not.
     pub(crate) fn words(self) -> (&'static str, &'static str, &'static str) {
@@ -54,6 +55,11 @@ impl Stage {
                 "loopback only",
                 "a kernel with CONFIG_NET_NS; in a container: --security-opt seccomp=unconfined",
             ),
+            Self::Root => (
+                "root of its own",
+                "can be entered",
+                "the machine runs from its initramfs, which cannot be left: boot it with a root file system",
+            ),
             Self::Filter => ("system call filter", "works", "a kernel with CONFIG_SECCOMP_FILTER"),
         }
     }
@@ -61,11 +67,16 @@ impl Stage {
 
 /// What each stage said, from what [`run`] wrote.
 pub(crate) fn decode(said: &[u8]) -> Vec<(Stage, Option<Errno>)> {
+    Stage::ALL.into_iter().zip(errors(said)).collect()
+}
+
+/// The errors in what was written.
+pub(crate) fn errors(said: &[u8]) -> impl Iterator<Item = Option<Errno>> {
     let errno = |bytes: &[u8; 4]| match i32::from_le_bytes(*bytes) {
         0 => None,
         raw => Some(Errno::from_raw_os_error(raw)),
     };
-    Stage::ALL.into_iter().zip(said.as_chunks::<4>().0).map(|(stage, bytes)| (stage, errno(bytes))).collect()
+    said.as_chunks::<4>().0.iter().map(errno)
 }
 
 /// Tries all, and writes an errno or 0 for each.
@@ -81,6 +92,7 @@ pub(crate) fn run(user: &[u8], group: &[u8], filter: &mut [libc::sock_filter], r
             Stage::Proc => proc(),
             Stage::Overlay => root.as_ref().ok_or(Errno::INVAL).and_then(overlay),
             Stage::Loopback => sys::loopback_up(),
+            Stage::Root => root.as_ref().ok_or(Errno::INVAL).and_then(enter),
             Stage::Filter => rustix::thread::set_no_new_privs(true).and_then(|()| sys::install_filter(filter)),
         };
         let errno = result.err().map_or(0, Errno::raw_os_error);
@@ -112,6 +124,38 @@ fn proc() -> Result<()> {
     fsconfig_set_string(context.as_fd(), c"subset", c"pid")?;
     fsconfig_create(context.as_fd())?;
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map(drop)
+}
+
+fn enter(root: &OwnedFd) -> Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::pivot_root(c".", c".")?;
+    rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)
+}
+
+/// An overlay in this directory of the host, which has `lower`, `upper` and `work`; a file is
+/// written through it. In namespaces of its own; writes one errno.
+pub(crate) fn store(directory: &CStr, user: &[u8], group: &[u8], report: &OwnedFd) {
+    let attempt = || {
+        write(c"/proc/self/setgroups", b"deny")?;
+        write(c"/proc/self/uid_map", user)?;
+        write(c"/proc/self/gid_map", group)?;
+        rustix::process::chdir(directory)?;
+        let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (option, name) in [(c"lowerdir", c"lower"), (c"upperdir", c"upper"), (c"workdir", c"work")] {
+            fsconfig_set_string(context.as_fd(), option, name)?;
+        }
+        for flag in [c"userxattr", c"volatile"] {
+            fsconfig_set_flag(context.as_fd(), flag)?;
+        }
+        fsconfig_create(context.as_fd())?;
+        let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        move_mount(&mount, c"", CWD, c"/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        // Replacing a directory of the lower layer needs an extended attribute on the upper.
+        rustix::fs::unlinkat(&mount, c"directory", rustix::fs::AtFlags::REMOVEDIR)?;
+        rustix::fs::mkdirat(&mount, c"directory", Mode::from_raw_mode(0o755))
+    };
+    let errno = attempt().err().map_or(0, Errno::raw_os_error);
+    let _ = rustix::io::write(report, &errno.to_le_bytes());
 }
 
 fn overlay(root: &OwnedFd) -> Result<()> {

@@ -108,7 +108,9 @@ pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, set: u64, pr
 /// The caller owns none of them any more: it is the start of a process that was given them, or a
 /// child that leaves behind all of its parent's `OwnedFd`s without dropping them.
 pub(crate) fn close_range(first: RawFd, last: RawFd) -> Result<()> {
-    let (Ok(first), Ok(last)) = (c_uint::try_from(first), c_uint::try_from(last)) else { return Ok(()) };
+    let (Ok(first), Ok(last)) = (c_uint::try_from(first), c_uint::try_from(last)) else {
+        return Ok(());
+    };
     if first > last {
         return Ok(());
     }

@@ -64,7 +64,9 @@ pub(super) struct Launcher {
 /// # Errors
 /// A frame over the limit: whoever sends it speaks something else.
 pub(super) fn take_frame(bytes: &mut Vec<u8>) -> Result<Option<Vec<u8>>, FrameError> {
-    let Some(length) = bytes.first_chunk::<4>() else { return Ok(None) };
+    let Some(length) = bytes.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let length = u32::from_le_bytes(*length);
     if length > FRAME_BYTES_MAX {
         return Err(FrameError::TooLong);
@@ -227,7 +229,9 @@ impl Launcher {
     /// nothing changes any more, and the server need not wait until the kernel has taken the
     /// mounts apart, which takes as long as a small command.
     fn listen(&mut self, id: u64) -> Result<(), Problem> {
-        let Some(execution) = self.executions.get_mut(&id) else { return Ok(()) };
+        let Some(execution) = self.executions.get_mut(&id) else {
+            return Ok(());
+        };
         execution.said_all = true;
         execution.received.drain(&execution.pipe);
         if !matches!(execution.received.last, Some(Report::Ended { .. })) {
@@ -242,7 +246,9 @@ impl Launcher {
 
     /// Pid 1 is gone, and every process of its namespace.
     fn finish(&mut self, id: u64) -> Result<(), Problem> {
-        let Some(mut execution) = self.executions.remove(&id) else { return Ok(()) };
+        let Some(mut execution) = self.executions.remove(&id) else {
+            return Ok(());
+        };
         let usage = sys::wait(execution.pid, true).map(|r| r.usage).unwrap_or_default();
         if execution.answered {
             return Ok(());

@@ -48,7 +48,9 @@ fn find(name: &CStr, environment: &[CString]) -> Result<CString, Refusal> {
     for directory in path.split(|b| *b == b':') {
         // An empty entry means the working directory (POSIX, XBD 8.3).
         let directory = if directory.is_empty() { b"." } else { directory };
-        let Ok(candidate) = CString::new([directory, b"/", name.to_bytes()].concat()) else { continue };
+        let Ok(candidate) = CString::new([directory, b"/", name.to_bytes()].concat()) else {
+            continue;
+        };
         match check(&candidate) {
             Ok(()) => return Ok(candidate),
             // A directory of that name is no program; look on.

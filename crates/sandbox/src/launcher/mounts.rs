@@ -157,7 +157,9 @@ impl Root {
 
 /// The names of an absolute path. `..` has no place in a plan.
 fn components(inside: &CStr) -> Result<Vec<CString>> {
-    let Some(path) = inside.to_bytes().strip_prefix(b"/") else { return Err(Errno::INVAL) };
+    let Some(path) = inside.to_bytes().strip_prefix(b"/") else {
+        return Err(Errno::INVAL);
+    };
     let names = path.split(|b| *b == b'/').filter(|n| !n.is_empty() && *n != b".");
     names.map(|n| if n == b".." { Err(Errno::INVAL) } else { CString::new(n).map_err(|_| Errno::INVAL) }).collect()
 }
