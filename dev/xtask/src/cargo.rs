@@ -65,24 +65,6 @@ pub fn metadata() -> Result<Metadata> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// Builds the test programs of a package and returns where they are.
-pub fn test_programs(package: &str) -> Result<Vec<PathBuf>> {
-    let output = command(&["test", "--package", package, "--no-run", "--message-format=json"]).output()?;
-    if !output.status.success() {
-        bail!("the tests of {package} do not build: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let mut programs = Vec::new();
-    for line in String::from_utf8(output.stdout)?.lines() {
-        let message: serde_json::Value = serde_json::from_str(line)?;
-        if message["profile"]["test"] == true
-            && let Some(path) = message["executable"].as_str()
-        {
-            programs.push(PathBuf::from(path));
-        }
-    }
-    Ok(programs)
-}
-
 /// Where cargo builds. It may stand elsewhere than in the workspace (`CARGO_TARGET_DIR`).
 pub fn target_directory() -> Result<PathBuf> {
     Ok(metadata()?.target_directory)

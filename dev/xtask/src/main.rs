@@ -16,7 +16,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// All tests: the workspace (real kernel and real Bazel included), then the kernel tests as an ordinary user
+    /// All tests, with the real kernel and the real Bazel
     Test,
     /// Format, clippy, tidy, then all tests
     Ci,
