@@ -2,6 +2,7 @@
 //!
 //! A laptop runs other people's processes too, and anybody on it can connect to a loopback port. The
 //! kernel knows whose socket is at the other end; that is asked once for each connection.
+use crate::limits::PEER_LOOKS_MAX;
 use crate::status::{self, Refusal};
 use futures::future::BoxFuture;
 use rustix::process::geteuid;
@@ -33,7 +34,8 @@ pub struct TcpPeer {
     /// Our end; nothing where the connection is gone already.
     local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
-    uid: OnceCell<Option<u32>>,
+    /// Empty until the kernel has named somebody.
+    uid: OnceCell<u32>,
 }
 
 impl TcpPeer {
@@ -43,10 +45,15 @@ impl TcpPeer {
         Arc::new(Self { local, remote, uid: OnceCell::new() })
     }
 
+    /// Whose the other end is. Somebody who was not found is looked for again with the next call.
+    async fn uid(&self) -> Option<u32> {
+        self.uid.get_or_try_init(|| async { self.find().await.ok_or(()) }).await.ok().copied()
+    }
+
     async fn find(&self) -> Option<u32> {
         let (server, client) = (self.local?, self.remote?);
-        let looked = tokio::task::spawn_blocking(move || socket_owner(client, server)).await;
-        match looked.map_err(io::Error::other).flatten() {
+        let look = move || (0..PEER_LOOKS_MAX).find_map(|_| socket_owner(client, server).transpose()).transpose();
+        match tokio::task::spawn_blocking(look).await.map_err(io::Error::other).flatten() {
             Ok(uid) => uid,
             Err(error) => {
                 tracing::warn!(%error, "cannot read the kernel's table of TCP sockets: only the token admits");
@@ -60,7 +67,7 @@ impl Peer {
     async fn uid(&self) -> Option<u32> {
         match self {
             Self::Unix { uid } => *uid,
-            Self::Tcp(tcp) => *tcp.uid.get_or_init(|| tcp.find()).await,
+            Self::Tcp(tcp) => tcp.uid().await,
         }
     }
 }

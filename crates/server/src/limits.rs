@@ -78,6 +78,19 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the answer may take. Generous: a machine that swaps is not gone.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Streams that a client may have reset before we looked at them, in number, until its connection is
+/// closed as an attack. The default of 20 is for the open internet; Bazel cancels hundreds of calls
+/// in one moment when its user presses Ctrl-C.
+pub const HTTP2_RESET_STREAMS_MAX: usize = 4096;
+
+/// How often the kernel's table of sockets is read until a peer is found in it. While sockets come
+/// and go, one reading can miss a row.
+pub const PEER_LOOKS_MAX: usize = 5;
+
+/// Bytes of an upload after which it is asked again whether somebody else has completed the blob
+/// meanwhile. Asking may be a call to somebody else's service, so not for each piece.
+pub const PRESENCE_CHECK_BYTES: usize = 8 * 1024 * 1024;
+
 /// How long an orderly shutdown waits for open streams before it closes them.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
@@ -98,3 +111,4 @@ const _: () = assert!(CHUNK_BYTES >= 64 * 1024 && CHUNK_BYTES <= 256 * 1024, "LI
 const _: () = assert!(2 * INLINE_BYTES_MAX < MESSAGE_BYTES_SENT_MAX, "a result with all its hints fits one message");
 const _: () = assert!(TREE_PAGE_BYTES_MAX * 2 < MESSAGE_BYTES_SENT_MAX);
 const _: () = assert!(HTTP2_FRAME_BYTES < HTTP2_WINDOW_BYTES);
+const _: () = assert!(PRESENCE_CHECK_BYTES >= CHUNK_BYTES);

@@ -159,6 +159,7 @@ impl Listeners {
             .max_frame_size(limits::HTTP2_FRAME_BYTES)
             .http2_keepalive_interval(Some(limits::KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(limits::KEEP_ALIVE_TIMEOUT))
+            .http2_max_pending_accept_reset_streams(Some(limits::HTTP2_RESET_STREAMS_MAX))
             .add_routes_to(routes)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         let mut server = std::pin::pin!(server);

@@ -322,8 +322,8 @@ async fn one_blob_may_be_uploaded_by_many_at_once() {
     for (round, one_uuid) in [(30, false), (31, true)] {
         let content = noise(round, 3_000_000);
         let packed = zstd(&content);
-        let write = |i: usize| {
-            let (compressor, sent) = if i % 2 == 0 { (Identity, &content) } else { (Zstd, &packed) };
+        let write = |i: u32| {
+            let (compressor, sent) = if i.is_multiple_of(2) { (Identity, &content) } else { (Zstd, &packed) };
             let uuid = if one_uuid { "same".to_owned() } else { format!("u{i}") };
             let all = messages(&upload_name(&uuid, compressor, sha(&content)), sent, 16 * 1024, 0);
             let server = &server;
@@ -345,7 +345,7 @@ async fn one_blob_may_be_uploaded_by_many_at_once() {
 async fn a_blob_that_somebody_else_completes_is_answered_at_once() {
     let server = TestServer::start().await;
     for (seed, compressor) in [(40, Identity), (41, Zstd)] {
-        let content = noise(seed, 1_000_000);
+        let content = noise(seed, 20_000_000);
         let digest = sha(&content);
         let name = upload_name("slow", compressor, digest);
         let form = if compressor == Zstd { zstd(&content) } else { content.clone() };
@@ -353,12 +353,51 @@ async fn a_blob_that_somebody_else_completes_is_answered_at_once() {
         slow.send(&name, 0, &form[..300_000], false).await;
         until("it has begun", async || committed(&server, &name).await.0 > 0).await;
         server.write(messages(&upload_name("fast", Identity, digest), &content, 1 << 20, 0)).await.unwrap();
-        slow.send("", 300_000, &form[300_000..600_000], false).await;
+        slow.send("", 300_000, &form[300_000..10_000_000], false).await;
         let answer = tokio::time::timeout(common::PATIENCE, slow.call).await.expect("it waits").unwrap().unwrap();
         let expected = if compressor == Zstd { -1 } else { content.len() as i64 };
         assert_eq!(answer.into_inner().committed_size, expected);
     }
     until("nothing is left over", async || server.staged_files() == 0).await;
+}
+
+/// PROTOCOL, 36, by the hundred: answers that come before the client has sent all do not harm the
+/// connection that everything else of the build shares.
+#[tokio::test(flavor = "multi_thread")]
+async fn early_answers_do_not_harm_the_connection() {
+    let server = TestServer::start().await;
+    let content = noise(45, 2_000_000);
+    let digest = server.put(content.clone()).await;
+    for _ in 0..4 {
+        let write = |i: u32| {
+            let all = messages(&upload_name(&format!("u{i}"), Identity, digest), &content, 16 * 1024, 0);
+            let server = &server;
+            async move { server.write(all).await }
+        };
+        for committed in futures::future::join_all((0..400).map(write)).await {
+            assert_eq!(committed.unwrap(), 2_000_000);
+        }
+    }
+}
+
+/// LIMITS 4: a build with 500 jobs has as many streams open on one connection; and Ctrl-C resets them
+/// all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_open_streams_keep_nobody_waiting() {
+    let server = TestServer::start().await;
+    let content = noise(46, 100_000);
+    let name = |i: u32| upload_name(&format!("u{i}"), Identity, sha(&content));
+    let mut streams = Vec::new();
+    for i in 0..500 {
+        let stream = Stream::open(&server.channel);
+        stream.send(&name(i), 0, &content[..10], false).await;
+        streams.push(stream);
+    }
+    let small = noise(47, 1000);
+    let answer = server.write(messages(&upload_name("u", Identity, sha(&small)), &small, 1000, 0));
+    tokio::time::timeout(common::PATIENCE, answer).await.expect("it waits for the others").unwrap();
+    streams.into_iter().for_each(Stream::cut);
+    assert!(server.read(&common::blob_name(Identity, sha(&small)), 0, 0).await.is_ok());
 }
 
 /// A client that vanishes with its connection: its upload waits for it, then goes.

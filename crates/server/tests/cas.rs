@@ -81,7 +81,8 @@ async fn the_same_hash_with_another_size_is_another_blob() {
     let server = TestServer::start().await;
     let digest = server.put("hello").await;
     let other = wire(&digest.hash_text(), 6);
-    assert_eq!(missing(&server, DigestFunction::Sha256, vec![other.clone()]).await.unwrap(), [other.clone()]);
+    let answer = missing(&server, DigestFunction::Sha256, vec![other.clone()]).await.unwrap();
+    assert_eq!(answer, vec![other.clone()]);
     let entry = &read(&server, vec![other], vec![]).await.unwrap()[0];
     assert_eq!(entry.status.as_ref().unwrap().code, Code::NotFound as i32);
 }

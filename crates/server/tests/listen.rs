@@ -109,6 +109,22 @@ async fn a_dual_stack_socket_is_recognised() {
     ask(&channel, None).await.unwrap();
 }
 
+/// PROTOCOL, 7: a client that pings all the time is not punished.
+#[tokio::test]
+async fn pings_are_not_punished() {
+    let server = TestServer::start().await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.tcp)).unwrap();
+    let channel = endpoint
+        .http2_keep_alive_interval(std::time::Duration::from_millis(1))
+        .keep_alive_while_idle(true)
+        .connect()
+        .await
+        .unwrap();
+    for _ in 0..500 {
+        ask(&channel, None).await.unwrap();
+    }
+}
+
 /// A call that is neither HTTP/2 nor gRPC harms nobody.
 #[tokio::test]
 async fn other_protocols_are_turned_away() {
@@ -137,8 +153,7 @@ async fn an_unknown_method_is_unimplemented() {
     refused(asked, Code::Unimplemented);
 }
 
-/// LIMITS 5: start and first answer are a matter of milliseconds, so that every test can have its
-/// own server.
+/// What is under way is finished, nobody new is let in, and the socket goes.
 #[tokio::test]
 async fn an_orderly_end_lets_calls_end_and_removes_the_socket() {
     let mut server = TestServer::start().await;

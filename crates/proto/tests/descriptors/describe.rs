@@ -22,7 +22,9 @@ fn file_of(package: &str, name: &str) -> Option<String> {
         ("google.protobuf", "Any" | "Duration" | "Timestamp" | "Empty") => {
             return Some(format!("google/protobuf/{}.proto", name.to_lowercase()));
         }
-        ("google.protobuf", name) if name.ends_with("Value") && !["Value", "ListValue", "NullValue"].contains(&name) => {
+        ("google.protobuf", name)
+            if name.ends_with("Value") && !["Value", "ListValue", "NullValue"].contains(&name) =>
+        {
             "google/protobuf/wrappers.proto"
         }
         _ => FILES.iter().find(|(served, _)| *served == package)?.1,
@@ -41,11 +43,7 @@ pub fn all(sources: &Sources) -> FileDescriptorSet {
 
 /// The files of [`FILES`] and what they depend on, in the order in which protoc gives them.
 fn needed(mut files: BTreeMap<String, FileDescriptorProto>) -> Vec<FileDescriptorProto> {
-    fn visit(
-        name: &str,
-        files: &mut BTreeMap<String, FileDescriptorProto>,
-        ordered: &mut Vec<FileDescriptorProto>,
-    ) {
+    fn visit(name: &str, files: &mut BTreeMap<String, FileDescriptorProto>, ordered: &mut Vec<FileDescriptorProto>) {
         let Some(file) = files.remove(name) else { return };
         for dependency in &file.dependency {
             visit(dependency, files, ordered);

@@ -19,7 +19,8 @@ use std::process::Command;
 /// Where the sources of the `bazel-remote-apis` crate are on this machine.
 fn generated() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(["metadata", "--format-version=1", "--locked", "--offline"]).output().unwrap();
+    let output =
+        Command::new(cargo).args(["metadata", "--format-version=1", "--locked", "--offline"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();

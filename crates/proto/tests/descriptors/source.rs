@@ -105,7 +105,14 @@ impl Sources {
         }
     }
 
-    fn scan_module(&mut self, nested: &ItemMod, around: &[Item], module: &RustPath, package: &str, parent: Option<&str>) {
+    fn scan_module(
+        &mut self,
+        nested: &ItemMod,
+        around: &[Item],
+        module: &RustPath,
+        package: &str,
+        parent: Option<&str>,
+    ) {
         let name = nested.ident.to_string();
         let path = joined(module, &name);
         let Some((_, items)) = &nested.content else { return };
@@ -162,7 +169,7 @@ fn derives(attributes: &[Attribute], what: &str) -> bool {
 fn values(item: &ItemEnum, items: &[Item]) -> Vec<(String, i32)> {
     let name_of = |variant: &str| {
         let names = items.iter().find_map(|other| match other {
-            Item::Impl(other) if text(&other.self_ty) == item.ident.to_string() => other.items.iter().find_map(|f| match f {
+            Item::Impl(other) if item.ident == text(&other.self_ty) => other.items.iter().find_map(|f| match f {
                 ImplItem::Fn(f) if f.sig.ident == "as_str_name" => Some(text(&f.block)),
                 _ => None,
             }),
@@ -217,7 +224,9 @@ fn last(of: &Type) -> syn::PathSegment {
 
 /// A generic argument of a type.
 pub fn argument(of: &Type, index: usize) -> Type {
-    let syn::PathArguments::AngleBracketed(arguments) = last(of).arguments else { panic!("no arguments: {}", text(of)) };
+    let syn::PathArguments::AngleBracketed(arguments) = last(of).arguments else {
+        panic!("no arguments: {}", text(of))
+    };
     match &arguments.args[index] {
         syn::GenericArgument::Type(argument) => argument.clone(),
         other => panic!("not a type: {}", text(other)),

@@ -85,6 +85,7 @@ impl ByteStream {
         let name = first.resource_name.clone();
         let mut expected = first.write_offset;
         let mut pieces = Pieces::default();
+        let mut unchecked = 0;
         let mut next = Some(first);
         while let Some(message) = next {
             refuse_other_upload(&message, &name, expected)?;
@@ -96,8 +97,12 @@ impl ByteStream {
                 return Ok(Written::Whole { wire_bytes: expected });
             }
             if pieces.bytes >= limits::CHUNK_BYTES {
+                unchecked += pieces.bytes;
                 session.append(pieces.take()).await?;
-                // REAPI: where another client completes the blob meanwhile, this one need not go on.
+            }
+            // REAPI: where another client completes the blob meanwhile, this one need not go on.
+            if unchecked >= limits::PRESENCE_CHECK_BYTES {
+                unchecked = 0;
                 if self.is_present(digest).await? {
                     return Ok(Written::Present);
                 }

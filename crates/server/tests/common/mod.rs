@@ -59,7 +59,11 @@ impl TestServer {
     pub async fn behind(porch: Porch) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let disk = Arc::new(DiskStore::open(directory.path()).unwrap());
-        let stores = lre_store::compose(disk, None);
+        Self::over(lre_store::compose(disk, None), directory, porch).await
+    }
+
+    /// A server over stores of the test's own making.
+    pub async fn over(stores: Stores, directory: tempfile::TempDir, porch: Porch) -> Self {
         let socket = directory.path().join("sockets/re.sock");
         let mut routes = RoutesBuilder::default();
         let staging = Staging::new(directory.path().join("staging")).unwrap();
