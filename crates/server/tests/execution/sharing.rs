@@ -97,3 +97,20 @@ async fn never_more_than_slots() {
     assert_eq!((log.started.len(), log.ended), (40, 40));
     assert_eq!(world.server.driver().load(), (0, 0));
 }
+
+/// 7: a client may have a thousand open `Execute` streams on one connection, and still be heard on it.
+/// Where the streams of a connection have a limit (200 is a common one), a build with more jobs stands still.
+#[tokio::test]
+async fn a_thousand_streams_on_one_connection() {
+    let world = World::with(Setting { waiting_max: 2_000, ..Setting::default() }).await;
+    let mut streams = Vec::new();
+    for i in 0..1_000 {
+        let mut stream = world.ask(request(world.script(&format!("wait {i}")).await)).await.unwrap();
+        streams.push((next(&mut stream).await.name, stream));
+    }
+    assert_eq!(world.server.driver().load(), (2, 998));
+    let request = lre_proto::longrunning::GetOperationRequest { name: streams[999].0.clone() };
+    world.operations.clone().get_operation(request).await.unwrap();
+    drop(streams);
+    world.until_idle().await;
+}
