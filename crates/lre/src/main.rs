@@ -1,25 +1,8 @@
 //! The `lre` command.
 #![forbid(unsafe_code)]
 
-mod args;
-mod client;
-mod commands;
-mod config;
-mod demo;
-mod disk;
-mod exit;
-mod holdings;
-mod instance;
-mod machine;
-mod paths;
-mod pinned;
-#[cfg(test)]
-mod reference;
-mod session;
-mod token;
-mod ui;
-
 use clap::Parser;
+use lre::{args, commands};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 /// What somebody wrote. Absent means absent; there is no magic zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each key is described in the table, keys::KEYS, from which the reference is made")]
 pub struct Written {
-    /// See [`keys::KEYS`], as for all others.
     pub listen: Option<String>,
     pub socket: Option<String>,
     pub store: Option<String>,

@@ -1,0 +1,23 @@
+//! What the `lre` command is made of: its arguments, its configuration, its commands, and a client of
+//! the Remote Execution API.
+//!
+//! A library beside the binary, so that tests drive the client against the real program.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod client;
+pub mod commands;
+pub mod config;
+mod demo;
+mod disk;
+pub mod exit;
+mod holdings;
+mod instance;
+mod machine;
+mod paths;
+mod pinned;
+#[cfg(test)]
+mod reference;
+mod session;
+mod token;
+mod ui;
