@@ -29,9 +29,10 @@ pub fn golden(update: bool) -> Result<()> {
     cargo::run("golden", &["test", "--workspace", "--exclude", "lre-e2e", "golden"], environment)
 }
 
-/// Builds `lre` as `cargo test` would, and returns its path.
+/// Builds `lre` together with everything that `cargo test` will want (a build of its own would unite other features
+/// and compile half of the dependencies twice), and returns its path.
 fn build_binary() -> Result<String> {
-    cargo::run("build", &["build", "--package", "lre"], &[])?;
+    cargo::run("build", &["build", "--workspace", "--all-targets"], &[])?;
     let path = cargo::target_directory()?.join("debug/lre");
     path.into_os_string().into_string().ok().context("the path of the target directory is not UTF-8")
 }

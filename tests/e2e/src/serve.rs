@@ -1,8 +1,10 @@
 //! `lre` as a user has it: a home of its own, a server of its own, and the commands that talk to it.
-use crate::binary;
+use crate::jail::is_root;
+use crate::{binary, projects};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -11,20 +13,52 @@ use std::time::{Duration, Instant};
 /// How long anything may take that is expected to happen at once. Only a failing test waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// An ordinary user, for tests that root runs.
+pub const ORDINARY: u32 = 23_457;
+
 /// Somebody's home directory, in a folder that goes away.
 pub struct Home {
     directory: tempfile::TempDir,
+    user: Option<u32>,
+    program: PathBuf,
 }
 
 impl Home {
-    /// A new, empty home.
+    /// A new, empty home of whoever runs the test.
     pub fn new() -> Result<Self> {
+        Self::of(None)
+    }
+
+    /// A home for each kind of user: whoever runs the test, and if that is root, an ordinary one.
+    pub fn every() -> Vec<Self> {
+        let users = if is_root() { vec![None, Some(ORDINARY)] } else { vec![None] };
+        users.into_iter().map(|user| Self::of(user).expect("a home in /tmp")).collect()
+    }
+
+    fn of(user: Option<u32>) -> Result<Self> {
         // Short, since a socket's path has at most 108 bytes.
         let directory = tempfile::Builder::new().prefix("lre-e2e-").tempdir_in("/tmp")?;
         for folder in ["home", "run", "work"] {
             std::fs::create_dir(directory.path().join(folder))?;
         }
-        Ok(Self { directory })
+        // A checkout in root's home cannot be reached by anybody else.
+        let program = if user.is_some() { directory.path().join("lre") } else { binary::lre() };
+        if let Some(user) = user {
+            std::fs::copy(binary::lre(), &program)?;
+            projects::give_to(user, directory.path())?;
+        }
+        Ok(Self { directory, user, program })
+    }
+
+    /// Writes a file into [`Home::work`], with the folders above it.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.work().join(name);
+        std::fs::create_dir_all(path.parent().context("a file is in a folder")?)?;
+        std::fs::write(&path, text)?;
+        if let Some(user) = self.user {
+            projects::give_to(user, &self.work())?;
+        }
+        Ok(path)
     }
 
     /// What everything below is in.
@@ -49,11 +83,14 @@ impl Home {
 
     /// `lre`, run in `work` with this home and nothing else of the environment.
     pub fn lre(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary::lre());
+        let mut command = Command::new(&self.program);
         let run = self.path().join("run");
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", self.path().join("home"));
         command.env("XDG_RUNTIME_DIR", run).env("LRE_STORE", self.store()).env("LRE_SOCKET", self.socket());
         command.current_dir(self.work()).args(arguments).stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 

@@ -10,8 +10,12 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
-        let home = Home::new().unwrap();
+    /// One for each kind of user.
+    fn every() -> Vec<Self> {
+        Home::every().into_iter().map(Self::new).collect()
+    }
+
+    fn new(home: Home) -> Self {
         let server = home.serve().unwrap();
         let tools = home.path().join("tools");
         lre_e2e::tools::few(&tools).unwrap();
@@ -40,8 +44,11 @@ fn report(output: &Output) -> serde_json::Value {
 
 #[test]
 fn the_second_time_is_a_hit_with_the_same_output() {
-    let world = World::new();
-    fs::write(world.home.work().join("in"), "one\n").unwrap();
+    World::every().iter().for_each(the_second_time_is_a_hit_with_the_same_output_in);
+}
+
+fn the_second_time_is_a_hit_with_the_same_output_in(world: &World) {
+    world.home.write("in", "one\n").unwrap();
     let command = ["--in", "in", "--out", "out", "--", "sh", "-c", "cat in >out; echo said; echo complained >&2"];
     let first = world.run(&command);
     assert_eq!(first.stdout, b"said\n", "{}", said(&first));
@@ -53,7 +60,7 @@ fn the_second_time_is_a_hit_with_the_same_output() {
     assert!(said(&second).contains("complained") && said(&second).contains("hit "), "{}", said(&second));
     assert_eq!(fs::read_to_string(world.home.work().join("out")).unwrap(), "one\n");
 
-    fs::write(world.home.work().join("in"), "two\n").unwrap();
+    world.home.write("in", "two\n").unwrap();
     let third = world.run(&command);
     assert!(said(&third).contains("ran "), "another input is another action: {}", said(&third));
     assert_eq!(fs::read_to_string(world.home.work().join("out")).unwrap(), "two\n");
@@ -61,16 +68,18 @@ fn the_second_time_is_a_hit_with_the_same_output() {
 
 #[test]
 fn home_place_and_environment_do_not_matter() {
-    let world = World::new();
+    World::every().iter().for_each(home_place_and_environment_do_not_matter_in);
+}
+
+fn home_place_and_environment_do_not_matter_in(world: &World) {
     let command = ["run", "--json", "--in", "in", "--out", "out", "--", "sh", "-c", "cat in >out; env"];
-    fs::write(world.home.work().join("in"), "same\n").unwrap();
+    world.home.write("in", "same\n").unwrap();
     let first = report(&world.home.lre(&command).output().unwrap());
 
-    let elsewhere = world.home.path().join("some/where/else");
-    fs::create_dir_all(&elsewhere).unwrap();
-    fs::write(elsewhere.join("in"), "same\n").unwrap();
+    let elsewhere = world.home.write("some/where/else/in", "same\n").unwrap();
+    let elsewhere = elsewhere.parent().unwrap();
     let mut second = world.home.lre(&command);
-    second.current_dir(&elsewhere).env("HOME", &elsewhere).env("USER", "somebody").env("TZ", "Asia/Tokyo");
+    second.current_dir(elsewhere).env("HOME", elsewhere).env("USER", "somebody").env("TZ", "Asia/Tokyo");
     second.env("LANG", "de_DE.UTF-8").env("LC_ALL", "tr_TR.UTF-8").env("SECRET", "x").env("PATH", "/bin:/opt/bin");
     let second = report(&second.output().unwrap());
     assert_eq!(first["action"], second["action"]);
@@ -80,8 +89,11 @@ fn home_place_and_environment_do_not_matter() {
 
 #[test]
 fn an_action_sees_its_inputs_and_its_toolchain_only() {
-    let world = World::new();
-    fs::write(world.home.work().join("secret"), "x").unwrap();
+    World::every().iter().for_each(an_action_sees_its_inputs_and_its_toolchain_only_in);
+}
+
+fn an_action_sees_its_inputs_and_its_toolchain_only_in(world: &World) {
+    world.home.write("secret", "x").unwrap();
     assert_eq!(world.script("ls /lre/exec"), "", "no input, no file");
     assert_eq!(world.script("ls /").split_whitespace().collect::<Vec<_>>(), SEEN);
     assert_eq!(world.script("cat /etc/passwd").lines().count(), 3, "an invented passwd");
@@ -101,8 +113,11 @@ const SEEN: [&str; 8] = ["bin", "dev", "etc", "lib", "lib64", "lre", "proc", "tm
 
 #[test]
 fn an_action_cannot_change_its_inputs_for_others() {
-    let world = World::new();
-    fs::write(world.home.work().join("in"), "kept\n").unwrap();
+    World::every().iter().for_each(an_action_cannot_change_its_inputs_for_others_in);
+}
+
+fn an_action_cannot_change_its_inputs_for_others_in(world: &World) {
+    world.home.write("in", "kept\n").unwrap();
     let change = world.run(&["--in", "in", "--", "sh", "-c", "rm in; echo changed >in; cat in"]);
     assert_eq!(change.stdout, b"changed\n", "{}", said(&change));
     let look = world.run(&["--in", "in", "--", "cat", "in"]);
@@ -112,18 +127,24 @@ fn an_action_cannot_change_its_inputs_for_others() {
 
 #[test]
 fn the_exit_code_is_the_commands() {
-    let world = World::new();
+    World::every().iter().for_each(the_exit_code_is_the_commands_in);
+}
+
+fn the_exit_code_is_the_commands_in(world: &World) {
     let code = |arguments: &[&str]| world.run(arguments).status.code();
     assert_eq!(code(&["--no-in", "--", "sh", "-c", "exit 3"]), Some(3));
     assert_eq!(code(&["--no-in", "--", "sh", "-c", "kill -9 $$"]), Some(128 + 9));
     assert_eq!(code(&["--no-in", "--", "no-such-program"]), Some(127));
-    fs::write(world.home.work().join("plain"), "not a program").unwrap();
+    world.home.write("plain", "not a program").unwrap();
     assert_eq!(code(&["--in", "plain", "--", "./plain"]), Some(126));
 }
 
 #[test]
 fn a_failure_is_not_remembered() {
-    let world = World::new();
+    World::every().iter().for_each(a_failure_is_not_remembered_in);
+}
+
+fn a_failure_is_not_remembered_in(world: &World) {
     let command = ["--json", "--no-in", "--", "sh", "-c", "exit 1"];
     assert_eq!(report(&world.run(&command))["cached"], false);
     assert_eq!(report(&world.run(&command))["cached"], false);
@@ -131,7 +152,10 @@ fn a_failure_is_not_remembered() {
 
 #[test]
 fn a_timeout_ends_the_whole_tree_and_keeps_what_was_said() {
-    let world = World::new();
+    World::every().iter().for_each(a_timeout_ends_the_whole_tree_and_keeps_what_was_said_in);
+}
+
+fn a_timeout_ends_the_whole_tree_and_keeps_what_was_said_in(world: &World) {
     let output = world.run(&["--no-in", "--timeout", "1", "--", "sh", "-c", "echo so far; sleep 1000 & sleep 1000"]);
     assert!(!output.status.success());
     let said = said(&output);
@@ -140,7 +164,10 @@ fn a_timeout_ends_the_whole_tree_and_keeps_what_was_said() {
 
 #[test]
 fn an_unknown_platform_is_answered_at_once() {
-    let world = World::new();
+    World::every().iter().for_each(an_unknown_platform_is_answered_at_once_in);
+}
+
+fn an_unknown_platform_is_answered_at_once_in(world: &World) {
     for property in ["container-image=docker://x", "lre-rootfs=abc", &format!("lre-rootfs={}/7", "0".repeat(64))] {
         let output = world.run(&["--no-in", "--property", property, "--", "sh", "-c", ":"]);
         let said = said(&output);

@@ -41,9 +41,12 @@ fn with_tools(home: &Home) {
 
 #[test]
 fn a_store_has_one_server_and_the_second_names_the_first() {
-    let home = Home::new().unwrap();
+    Home::every().iter().for_each(a_store_has_one_server_and_the_second_names_the_first_in);
+}
+
+fn a_store_has_one_server_and_the_second_names_the_first_in(home: &Home) {
     let first = home.serve().unwrap();
-    let said = refused(&home, &["--listen", "127.0.0.1:0", "--socket", "none"]);
+    let said = refused(home, &["--listen", "127.0.0.1:0", "--socket", "none"]);
     assert!(said.contains(&format!("process {}", first.pid())), "{said}");
     // The refused one has touched nothing of the first.
     home.must(&["status"]).unwrap();
@@ -87,7 +90,10 @@ fn a_socket_that_somebody_listens_on_is_left_alone() {
 
 #[test]
 fn sigterm_ends_it_cleanly() {
-    let home = Home::new().unwrap();
+    Home::every().iter().for_each(sigterm_ends_it_cleanly_in);
+}
+
+fn sigterm_ends_it_cleanly_in(home: &Home) {
     let server = home.serve().unwrap();
     assert!(home.socket().exists());
     let status = server.terminate().unwrap();
@@ -101,9 +107,12 @@ fn sigterm_ends_it_cleanly() {
 
 #[test]
 fn sigterm_takes_along_what_runs() {
-    let home = Home::new().unwrap();
+    Home::every().iter().for_each(sigterm_takes_along_what_runs_in);
+}
+
+fn sigterm_takes_along_what_runs_in(home: &Home) {
     let server = home.serve().unwrap();
-    with_tools(&home);
+    with_tools(home);
     let marker = format!("sigterm-{}", home.path().display());
     let mut client = home.lre(&["run", "--", "sh", "-c", &format!(": {marker}; sleep 1000; :")]);
     let mut client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -123,9 +132,12 @@ fn sleeping_shell(marker: &str) -> bool {
 
 #[test]
 fn what_was_stored_survives_kill_9() {
-    let home = Home::new().unwrap();
+    Home::every().iter().for_each(what_was_stored_survives_kill_9_in);
+}
+
+fn what_was_stored_survives_kill_9_in(home: &Home) {
     let mut server = home.serve().unwrap();
-    with_tools(&home);
+    with_tools(home);
     let command = ["run", "--json", "--no-in", "--out", "left", "--", "sh", "-c", "echo stored >left"];
     assert!(home.must(&command).unwrap().contains("\"cached\":false"));
 
