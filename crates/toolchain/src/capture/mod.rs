@@ -13,12 +13,13 @@ pub(crate) mod programs;
 
 use crate::error::ToolchainError;
 use crate::import::Warning;
-use crate::layout::Layout;
+use crate::layout::{Entry, Layout};
 use crate::progress::{Progress, Stage};
 use crate::types::Family;
 use compiler::Compiler;
 use gather::{Contents, Gather, Led};
 use loader::Loader;
+use lre_model::RelPath;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -125,6 +126,16 @@ fn add_merged(gather: &mut Gather) -> Result<(), ToolchainError> {
 fn add_drivers(gather: &mut Gather, compiler: &Compiler) -> Result<(), ToolchainError> {
     for driver in &compiler.drivers {
         gather.program(driver)?;
+    }
+    // Builds call `cc` whatever the compiler's own name is; where this machine's `cc` is another
+    // compiler, in the tree it is this one.
+    for (name, driver) in [("cc", Some(&compiler.cc)), ("c++", compiler.cxx.as_ref())] {
+        let path = RelPath::parse(&format!("usr/bin/{name}"))?;
+        if let Some(target) = driver.and_then(|d| d.to_str())
+            && gather.layout.get(&path).is_none()
+        {
+            gather.layout.insert(path, Entry::Symlink { target: target.to_owned() });
+        }
     }
     let called = if compiler.family == Family::Gcc { programs::COMPILER_PROGRAMS } else { &[] };
     for name in called.iter().chain(programs::BINUTILS) {

@@ -76,6 +76,7 @@ fn programs_compile_link_and_run(sandbox: &Sandbox, added: &Added) {
     // As Bazel does it: the C driver links C++, objects and archives are steps of their own.
     let steps = "-c a.cc -o a.o && ar rcsD a.a a.o";
     works(sandbox, &format!("{cc} {steps} && {cc} a.a -lstdc++ -lm -o a && strip a && ./a"), "2\n");
+    works(sandbox, "cc a.c -o a -lm && c++ a.cc -o b && ./b", "2\n");
     works(sandbox, &format!("{cc} -shared -fPIC a.c -o liba.so && nm -D liba.so | grep -c ' T main'"), "1\n");
 }
 
