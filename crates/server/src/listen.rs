@@ -152,16 +152,15 @@ impl Listeners {
             None => stream::pending().boxed(),
         };
         let incoming = stream::select(tcp, unix).map(Ok::<_, io::Error>);
-        let server = Server::builder()
+        let mut builder = Server::builder()
             .layer(porch)
             .initial_stream_window_size(limits::HTTP2_WINDOW_BYTES)
             .initial_connection_window_size(limits::HTTP2_WINDOW_BYTES)
             .max_frame_size(limits::HTTP2_FRAME_BYTES)
             .http2_keepalive_interval(Some(limits::KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(limits::KEEP_ALIVE_TIMEOUT))
-            .http2_max_pending_accept_reset_streams(Some(limits::HTTP2_RESET_STREAMS_MAX))
-            .add_routes_to(routes)
-            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+            .http2_max_pending_accept_reset_streams(Some(limits::HTTP2_RESET_STREAMS_MAX));
+        let server = builder.add_routes(routes).serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         let mut server = std::pin::pin!(server);
         tokio::select! {
             served = &mut server => served.map_err(io::Error::other),
@@ -170,18 +169,6 @@ impl Listeners {
                 server.await.map_err(io::Error::other)
             }
         }
-    }
-}
-
-/// tonic begins a router with its first service or set of routes; this only gives it a name that
-/// reads in a chain.
-trait AddRoutes<L> {
-    fn add_routes_to(self, routes: Routes) -> tonic::transport::server::Router<L>;
-}
-
-impl<L: Clone> AddRoutes<L> for Server<L> {
-    fn add_routes_to(mut self, routes: Routes) -> tonic::transport::server::Router<L> {
-        self.add_routes(routes)
     }
 }
 

@@ -263,8 +263,13 @@ async fn resuming_behind_what_has_arrived_is_refused() {
     let behind = messages(&name, &content[400_000..], 1 << 20, 400_000);
     refused(server.write(behind.clone()).await, Code::InvalidArgument);
     broken_upload(&server, &name, &content[..300_000]).await;
-    refused(server.write(behind).await, Code::InvalidArgument);
+    refused(server.write(behind.clone()).await, Code::InvalidArgument);
     assert_eq!(committed(&server, &name).await.0, 300_000, "what has arrived is still there");
+    let healthy = Stream::open(&server.channel);
+    healthy.send(&name, 300_000, &content[300_000..310_000], false).await;
+    refused(server.write(behind).await, Code::InvalidArgument);
+    healthy.send("", 310_000, &content[310_000..], true).await;
+    assert_eq!(healthy.end().await.unwrap(), 500_000, "a refused stream takes over from nobody");
 }
 
 /// google.bytestream: a stream that is closed without `finish_write` is to be continued.

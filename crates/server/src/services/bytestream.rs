@@ -66,7 +66,7 @@ impl ByteStream {
             // except that of a stream that another one has replaced.
             Err(Broken::Transport(status)) => return Err(status),
             Err(Broken::Refused(status)) => {
-                if session.is_current().await {
+                if session.is_current() {
                     session.end();
                 }
                 return Err(status);
@@ -107,7 +107,14 @@ impl ByteStream {
                     return Ok(Written::Present);
                 }
             }
-            next = messages.message().await.map_err(Broken::Transport)?;
+            next = match messages.message().await {
+                Ok(next) => next,
+                Err(status) => {
+                    // What has arrived need not be sent again.
+                    session.append(pieces.take()).await?;
+                    return Err(Broken::Transport(status));
+                }
+            };
         }
         // The client closed without `finish_write`. With all bytes here it can only have meant it.
         session.append(pieces.take()).await?;
@@ -115,7 +122,7 @@ impl ByteStream {
             session.finish(&*self.blobs).await?;
             return Ok(Written::Whole { wire_bytes: expected });
         }
-        Ok(Written::Partly { committed: session.upload.committed().await })
+        Ok(Written::Partly { committed: session.committed().await })
     }
 }
 
@@ -251,11 +258,10 @@ impl byte_stream_server::ByteStream for ByteStream {
         request: Request<QueryWriteStatusRequest>,
     ) -> Result<Response<QueryWriteStatusResponse>, Status> {
         let resource = WriteResource::parse(&request.get_ref().resource_name).map_err(status::of)?;
+        // In this order: an upload that is finished between the two questions is complete.
+        let arrived = self.uploads.committed(&resource).await;
         let complete = self.is_present(resource.digest).await?;
-        let committed = match complete {
-            true => resource.digest.size_bytes(),
-            false => self.uploads.committed(&resource).await,
-        };
+        let committed = if complete { resource.digest.size_bytes() } else { arrived };
         Ok(Response::new(QueryWriteStatusResponse { committed_size: committed.cast_signed(), complete }))
     }
 }

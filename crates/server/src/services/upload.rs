@@ -6,7 +6,8 @@ use bytes::Bytes;
 use lre_model::{Compressor, Digest, Invalid};
 use lre_store::{Blob, BlobStore, StagedBlob, Staging, StoreError};
 use std::io;
-use tokio::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tonic::Status;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
@@ -160,13 +161,10 @@ impl Unpacker {
 /// An upload that several streams may work on, one after the other.
 pub(super) struct Upload {
     compressor: Compressor,
-    inner: Mutex<Inner>,
-}
-
-struct Inner {
     /// The stream that may append; an earlier one that still lives has been given up by its client.
-    ticket: u64,
-    state: State,
+    /// Changes only under the lock of `state`.
+    ticket: AtomicU64,
+    state: Mutex<State>,
 }
 
 enum State {
@@ -177,67 +175,76 @@ enum State {
     Spent,
 }
 
-impl Inner {
+impl State {
     /// Waits for the bytes on their way to the disk. May be dropped half way without loss.
     async fn settle(&mut self) -> Result<&mut Box<Progress>, Status> {
-        if let State::Busy(job) = &mut self.state {
-            let done = job.await.map_err(|e| status::of(StoreError::Io(io::Error::other(e))))?;
-            self.state = match done {
-                Ok(progress) => State::Idle(progress),
-                Err(e) => {
-                    self.state = State::Spent;
-                    return Err(status::of(e));
+        if let Self::Busy(job) = self {
+            let done = job.await.map_err(|e| status::of(StoreError::Io(io::Error::other(e))));
+            *self = match done.and_then(|done| done.map_err(status::of)) {
+                Ok(progress) => Self::Idle(progress),
+                Err(status) => {
+                    *self = Self::Spent;
+                    return Err(status);
                 }
             };
         }
-        match &mut self.state {
-            State::Idle(progress) => Ok(progress),
+        match self {
+            Self::Idle(progress) => Ok(progress),
             _ => Err(status::of(Refusal::TakenOver)),
         }
     }
 
-    fn refuse_other(&self, ticket: u64) -> Result<(), Status> {
-        if self.ticket == ticket { Ok(()) } else { Err(status::of(Refusal::TakenOver)) }
+    /// Settles, and leaves nothing.
+    async fn take(&mut self) -> Result<Box<Progress>, Status> {
+        self.settle().await?;
+        match std::mem::replace(self, Self::Spent) {
+            Self::Idle(progress) => Ok(progress),
+            _ => Err(status::of(Refusal::TakenOver)),
+        }
     }
 }
 
 impl Upload {
     pub(super) fn new(staging: &Staging, digest: Digest, compressor: Compressor) -> Result<Self, UploadError> {
         let progress = Progress::new(staging, digest, compressor)?;
-        Ok(Self { compressor, inner: Mutex::new(Inner { ticket: 0, state: State::Idle(Box::new(progress)) }) })
+        Ok(Self { compressor, ticket: AtomicU64::new(0), state: Mutex::new(State::Idle(Box::new(progress))) })
     }
 
     /// Uncompressed bytes that need not be sent again.
     pub(super) async fn committed(&self) -> u64 {
-        self.inner.lock().await.settle().await.map_or(0, |progress| progress.arrived())
+        self.state.lock().await.settle().await.map_or(0, |progress| progress.arrived())
     }
 
     /// A stream begins at `offset`; earlier ones can no longer append. The offset may lie before
     /// what has arrived: the client asked before the last bytes of its old stream came in, and
     /// what it repeats is passed over.
     pub(super) async fn begin(&self, offset: u64) -> Result<u64, Status> {
-        let mut inner = self.inner.lock().await;
-        inner.ticket += 1;
-        let ticket = inner.ticket;
-        let progress = inner.settle().await?;
+        let mut state = self.state.lock().await;
+        let progress = state.settle().await?;
         let arrived = progress.arrived();
         if offset > arrived {
             let problem = format!("{offset} is beyond the {arrived} bytes that have arrived: ask QueryWriteStatus");
             return Err(status::of(Invalid::new("write_offset", problem)));
         }
         progress.begin(offset, self.compressor).map_err(status::of)?;
-        Ok(ticket)
+        Ok(self.ticket.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Whether this is the latest stream.
+    pub(super) fn is_current(&self, ticket: u64) -> bool {
+        self.ticket.load(Ordering::Relaxed) == ticket
+    }
+
+    async fn lock(&self, ticket: u64) -> Result<MutexGuard<'_, State>, Status> {
+        let state = self.state.lock().await;
+        if self.is_current(ticket) { Ok(state) } else { Err(status::of(Refusal::TakenOver)) }
     }
 
     /// Takes the next bytes of a stream; returns when the ones before them are kept.
     pub(super) async fn append(&self, ticket: u64, pieces: Vec<Bytes>) -> Result<(), Status> {
-        let mut inner = self.inner.lock().await;
-        inner.refuse_other(ticket)?;
-        inner.settle().await?;
-        let State::Idle(mut progress) = std::mem::replace(&mut inner.state, State::Spent) else {
-            return Err(status::of(Refusal::TakenOver));
-        };
-        inner.state = State::Busy(tokio::task::spawn_blocking(move || {
+        let mut state = self.lock(ticket).await?;
+        let mut progress = state.take().await?;
+        *state = State::Busy(tokio::task::spawn_blocking(move || {
             for piece in &pieces {
                 progress.take(piece)?;
             }
@@ -246,26 +253,14 @@ impl Upload {
         Ok(())
     }
 
-    /// Whether this is the latest stream.
-    pub(super) async fn is_current(&self, ticket: u64) -> bool {
-        self.inner.lock().await.ticket == ticket
-    }
-
     /// Whether every byte is here.
     pub(super) async fn is_whole(&self, ticket: u64) -> Result<bool, Status> {
-        let mut inner = self.inner.lock().await;
-        inner.refuse_other(ticket)?;
-        Ok(inner.settle().await?.is_whole())
+        Ok(self.lock(ticket).await?.settle().await?.is_whole())
     }
 
     /// Verifies the bytes and stores the blob. Whatever the end, the upload is spent.
     pub(super) async fn finish(&self, ticket: u64, blobs: &dyn BlobStore) -> Result<(), Status> {
-        let mut inner = self.inner.lock().await;
-        inner.refuse_other(ticket)?;
-        inner.settle().await?;
-        let State::Idle(progress) = std::mem::replace(&mut inner.state, State::Spent) else {
-            return Err(status::of(Refusal::TakenOver));
-        };
+        let progress = self.lock(ticket).await?.take().await?;
         store(blobs, *progress).await
     }
 }

@@ -138,8 +138,8 @@ async fn expire(uploads: Weak<Uploads>, key: Key, parking: u64) {
 pub(super) struct Session {
     uploads: Arc<Uploads>,
     key: Key,
-    pub(super) upload: Arc<Upload>,
-    pub(super) ticket: u64,
+    upload: Arc<Upload>,
+    ticket: u64,
     over: bool,
 }
 
@@ -155,13 +155,17 @@ impl Session {
         self.upload.is_whole(self.ticket).await
     }
 
+    pub(super) async fn committed(&self) -> u64 {
+        self.upload.committed().await
+    }
+
     pub(super) async fn finish(&self, blobs: &dyn BlobStore) -> Result<(), Status> {
         self.upload.finish(self.ticket, blobs).await
     }
 
     /// Whether no later stream has gone on with the upload.
-    pub(super) async fn is_current(&self) -> bool {
-        self.upload.is_current(self.ticket).await
+    pub(super) fn is_current(&self) -> bool {
+        self.upload.is_current(self.ticket)
     }
 
     /// The upload became a blob or can never become one: nothing of it is kept.
@@ -173,7 +177,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if !self.over {
+        // An upload that a later stream works on is not parked by an earlier one.
+        if !self.over && self.is_current() {
             self.uploads.park(&self.key, &self.upload);
         }
     }
