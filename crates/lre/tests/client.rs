@@ -97,8 +97,8 @@ async fn a_broken_connection_is_taken_up_again() {
     let server = home.serve(&[]);
     let proxy = Proxy::to(server.tcp).await;
     let client = Client::connect(&Endpoint::Tcp(proxy.address.to_string()), None).await.unwrap();
-    let prepared =
-        client.prepare(home.script("sleep 1; cat /proc/sys/kernel/random/uuid 2>&1; echo done", &[])).await.unwrap();
+    let spec = ActionSpec { do_not_cache: true, ..home.script("sleep 1; echo done", &[]) };
+    let prepared = client.prepare(spec).await.unwrap();
     client.upload(&prepared).await.unwrap();
     let stages = Arc::new(Mutex::new(Vec::new()));
     let watch = |stage: Stage| {

@@ -27,7 +27,10 @@ pub fn run(args: &LogsArgs, context: &Context) -> Done {
     };
     let problem = format!("cannot read {}", path.display());
     print(&tail(&mut file, args.lines).or_problem(&problem)?);
-    while args.follow {
+    if !args.follow {
+        return Ok(None);
+    }
+    loop {
         let mut more = Vec::new();
         file.read_to_end(&mut more).or_problem(&problem)?;
         match more.is_empty() {
@@ -35,7 +38,6 @@ pub fn run(args: &LogsArgs, context: &Context) -> Done {
             false => print(&more),
         }
     }
-    Ok(None)
 }
 
 /// Whoever reads may go away at any time: `lre logs | head`.

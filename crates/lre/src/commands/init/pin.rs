@@ -88,7 +88,7 @@ async fn capture(context: &Context, name: String, source: Source) -> Result<Tool
 async fn have(context: &Context, locked: &Locked) -> Result<Toolchain, Problem> {
     let pinned = locked.toolchain();
     let registry = holdings::registry(context)?;
-    let installed = registry.list().or_problem("cannot list the toolchains")?;
+    let installed = registry.all().or_problem("cannot list the toolchains")?;
     if installed.iter().any(|t| t.digest == locked.digest && t.kind == locked.kind) {
         return Ok(pinned);
     }
