@@ -2,6 +2,10 @@
 //!
 //! Any process may write while a server runs: a file appears whole (temporary file, then rename)
 //! and the server sees it when it looks next. Nothing is sent, nothing is restarted.
+//!
+//! A name is for people and may come to mean another toolchain; a project that has pinned the older
+//! one by its digest must still find it. So a toolchain whose name was taken over is kept, as
+//! `name@hash.json`.
 use crate::Toolchain;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -15,6 +19,9 @@ use std::sync::{Mutex, PoisonError};
 const SCHEMA_VERSION: u32 = 1;
 /// Longest name of a toolchain, in bytes: it becomes a file name and stands in messages.
 const NAME_BYTES_MAX: usize = 64;
+
+/// Between name and hash of a toolchain whose name was taken over; no name contains it.
+const OLDER: &str = "@";
 
 /// The installed toolchains.
 #[derive(Debug)]
@@ -49,12 +56,24 @@ impl Registry {
         Ok(Self { directory, seen: Mutex::default() })
     }
 
-    /// All toolchains, by name. A file that is none of ours is named in the log and moved aside
-    /// (`.corrupt`); the others are served.
+    /// The toolchains that have a name now, by name. A file that is none of ours is named in the log
+    /// and moved aside (`.corrupt`); the others are served.
     ///
     /// # Errors
     /// The directory cannot be read, or a file was written by a newer version.
     pub fn list(&self) -> io::Result<Vec<Toolchain>> {
+        let mut all = self.all()?;
+        // Of one name, the current one comes first.
+        all.dedup_by(|later, first| later.name == first.name);
+        Ok(all)
+    }
+
+    /// All toolchains that can be asked for by digest, by name: of one name the current one first, then
+    /// those it took over from.
+    ///
+    /// # Errors
+    /// As [`Registry::list`].
+    pub fn all(&self) -> io::Result<Vec<Toolchain>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut now = HashMap::new();
         for entry in fs::read_dir(&self.directory)? {
@@ -76,9 +95,10 @@ impl Registry {
             }
         }
         *seen = now;
-        let mut all: Vec<_> = seen.values().map(|(_, toolchain)| toolchain.clone()).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(all)
+        let is_older = |path: &Path| path.file_name().is_some_and(|n| n.to_string_lossy().contains(OLDER));
+        let mut all: Vec<_> = seen.iter().map(|(path, (_, t))| (t.name.as_str(), is_older(path), path, t)).collect();
+        all.sort_by_key(|(name, older, path, _)| (*name, *older, *path));
+        Ok(all.into_iter().map(|(.., toolchain)| toolchain.clone()).collect())
     }
 
     /// The toolchain of this name, where there is one.
@@ -89,36 +109,48 @@ impl Registry {
         Ok(self.list()?.into_iter().find(|t| t.name == name))
     }
 
-    /// Adds it, in place of one of the same name.
+    /// Adds it under its name. What had the name before can still be asked for by digest.
     ///
     /// # Errors
     /// A name that cannot be one (`InvalidInput`), or the file cannot be written.
     pub fn put(&self, toolchain: &Toolchain) -> io::Result<()> {
         let path = self.path(&toolchain.name)?;
+        if let Some(before) = self.read(&path)?.filter(|before| before.digest != toolchain.digest) {
+            match fs::hard_link(&path, self.older_path(&before)) {
+                Err(e) if !matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => return Err(e),
+                _ => {}
+            }
+        }
         let record = Record { schema_version: SCHEMA_VERSION, toolchain: serde_json::to_value(toolchain)? };
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(serde_json::to_string_pretty(&record)?.as_bytes())?;
         file.write_all(b"\n")?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
-        Ok(())
+        // It may have had the name once before.
+        removed(&self.older_path(toolchain)).map(drop)
     }
 
-    /// Removes it, and says whether it was there. Its blobs stay until the store wants the room.
+    /// Removes it and those whose name it took over, and says whether it was there. The blobs stay until
+    /// the store wants the room.
     ///
     /// # Errors
-    /// A name that cannot be one (`InvalidInput`), or the file cannot be removed.
+    /// A name that cannot be one (`InvalidInput`), or a file cannot be removed.
     pub fn remove(&self, name: &str) -> io::Result<bool> {
-        match fs::remove_file(self.path(name)?) {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e),
+        let current = self.path(name)?;
+        for older in self.all()?.iter().filter(|t| t.name == name) {
+            removed(&self.older_path(older))?;
         }
+        removed(&current)
     }
 
     fn path(&self, name: &str) -> io::Result<PathBuf> {
         check_name(name).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem))?;
         Ok(self.directory.join(format!("{name}.json")))
+    }
+
+    fn older_path(&self, toolchain: &Toolchain) -> PathBuf {
+        self.directory.join(format!("{}{OLDER}{}.json", toolchain.name, toolchain.digest.hash_text()))
     }
 
     /// Reads one file; nothing where it vanished meanwhile or was moved aside.
@@ -135,6 +167,7 @@ impl Registry {
             }
             Ok(record) => match serde_json::from_value::<Toolchain>(record.toolchain) {
                 Ok(toolchain) if self.path(&toolchain.name).is_ok_and(|p| p == path) => return Ok(Some(toolchain)),
+                Ok(toolchain) if self.older_path(&toolchain) == path => return Ok(Some(toolchain)),
                 Ok(toolchain) => format!("it holds a toolchain called `{}`", toolchain.name),
                 Err(e) => e.to_string(),
             },
@@ -144,6 +177,15 @@ impl Registry {
         tracing::warn!(file = %path.display(), aside = %aside.display(), problem, "not a toolchain; moved aside");
         fs::rename(path, aside)?;
         Ok(None)
+    }
+}
+
+/// Removes a file, and says whether it was there.
+fn removed(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
     }
 }
 
@@ -198,6 +240,24 @@ mod tests {
         assert!(cli.remove("a").unwrap());
         assert!(!cli.remove("a").unwrap());
         assert_eq!(server.list().unwrap(), [b]);
+    }
+
+    /// A project has pinned `cc` by digest; then another project captures a `cc` after an update. The
+    /// first project's actions were refused, as its toolchain had gone with the name.
+    #[test]
+    fn a_toolchain_whose_name_was_taken_over_is_still_there_by_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::open(dir.path()).unwrap();
+        let [old, new, other] = [("cc", "1"), ("cc", "2"), ("d", "3")].map(|(n, c)| toolchain(n, c));
+        for t in [&old, &new, &new, &other] {
+            registry.put(t).unwrap();
+        }
+        assert_eq!(registry.list().unwrap(), [new.clone(), other.clone()]);
+        assert_eq!(registry.all().unwrap(), [new.clone(), old.clone(), other.clone()]);
+        registry.put(&old).unwrap();
+        assert_eq!(Registry::open(dir.path()).unwrap().all().unwrap(), [old, new, other.clone()], "back again");
+        assert!(registry.remove("cc").unwrap());
+        assert_eq!(registry.all().unwrap(), [other]);
     }
 
     /// Issue, bad input: "a corrupt or foreign file in the store directory: named, moved aside, not served".

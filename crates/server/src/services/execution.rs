@@ -216,7 +216,7 @@ impl Rooms {
     /// The tool room. REAPI 2.2: the platform of the action, where set, else that of the command.
     fn tools(&self, loaded: &Loaded) -> Result<Resolved, Status> {
         // A look is a `stat` for each toolchain; to change threads would cost more.
-        let installed = self.tools.registry.list().map_err(|error| {
+        let installed = self.tools.registry.all().map_err(|error| {
             let problem = format!("the registry of toolchains cannot be read: {error}");
             status::of(Refusal::Broken { reason: "REGISTRY", problem })
         })?;
