@@ -1,11 +1,12 @@
 //! A private server with a small toolchain, and a client that speaks plain REAPI to it.
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use lre_model::{Digest, DigestFunction, Directory, Node};
+use lre_model::{Digest, DigestFunction};
 use lre_proto::re::{self, execution_client::ExecutionClient};
 use lre_server::compose::{Options, Server};
 use lre_store::upstream::{self, Upstream};
 use lre_store::{Blob, BlobStore};
+use lre_testkit::{BuiltTree, TreeBuilder};
 use lre_toolchain::{Kind, Registry, Toolchain};
 use prost::Message;
 use std::collections::BTreeMap;
@@ -167,30 +168,16 @@ impl World {
         Ok(digest)
     }
 
-    /// Uploads a tree of files, all below `pkg<n>/src<n>/`, and returns its root.
+    /// Uploads a tree of files and returns its root.
     pub async fn put_tree(&self, files: &BTreeMap<String, Vec<u8>>) -> Result<Digest> {
-        let mut directories: BTreeMap<String, Directory> = BTreeMap::from([(String::new(), Directory::default())]);
-        for (path, content) in files {
-            let digest = self.put(content.clone()).await?;
-            let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let mut prefix = parent;
-            while !prefix.is_empty() {
-                directories.entry(prefix.to_owned()).or_default();
-                prefix = prefix.rsplit_once('/').map_or("", |(up, _)| up);
-            }
-            let directory = directories.entry(parent.to_owned()).or_default();
-            directory.insert(name, Node::File { digest, executable: false })?;
+        let tree = files.iter().fold(TreeBuilder::new(F), |tree, (path, content)| tree.file(path, content.clone()));
+        let BuiltTree { root, blobs, .. } = tree.build();
+        let digests: Vec<_> = blobs.keys().copied().collect();
+        let (_hold, missing) = self.store.hold(&digests).await?;
+        for digest in missing {
+            self.store.write(digest, Blob::Bytes(blobs[&digest].clone())).await?;
         }
-        // Deepest first, so that every child has its digest before its parent is encoded.
-        while let Some((path, directory)) = directories.pop_last() {
-            let digest = self.put(directory.encode()).await?;
-            if path.is_empty() {
-                return Ok(digest);
-            }
-            let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            directories.entry(parent.to_owned()).or_default().insert(name, Node::Directory { digest })?;
-        }
-        bail!("a tree has a root");
+        Ok(root.0)
     }
 }
 

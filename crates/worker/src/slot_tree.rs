@@ -279,9 +279,9 @@ fn open_up(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use lre_model::{DigestFunction, InputRoot};
-    use lre_store::{Blob, MemoryStore};
+    use lre_store::MemoryStore;
+    use lre_testkit::TreeBuilder;
     use std::collections::BTreeMap;
     use std::os::unix::fs::MetadataExt;
 
@@ -305,44 +305,16 @@ mod tests {
             Self { store: MemoryStore::default(), inodes, tree, directory }
         }
 
-        async fn blob(&self, text: &str) -> Digest {
-            let digest = Digest::of(F, text.as_bytes());
-            self.store.write(digest, Blob::Bytes(Bytes::from(text.to_owned()))).await.unwrap();
-            digest
-        }
-
         async fn sketch(&self, sketch: &Sketch) -> InputTree {
-            let mut directories = BTreeMap::from([(String::new(), Directory::default())]);
-            for (path, content) in sketch {
-                let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-                let mut prefix = parent;
-                while !prefix.is_empty() {
-                    directories.entry(prefix.to_owned()).or_default();
-                    prefix = prefix.rsplit_once('/').map_or("", |(up, _)| up);
+            let tree = sketch.iter().fold(TreeBuilder::new(F), |tree, (path, content)| {
+                match (content.strip_prefix("->"), path.strip_suffix('*')) {
+                    (Some(target), _) => tree.symlink(path, target),
+                    (None, Some(path)) => tree.program(path, content.clone()),
+                    (None, None) => tree.file(path, content.clone()),
                 }
-                let node = match (content.strip_prefix("->"), name.strip_suffix('*')) {
-                    (Some(target), _) => Node::Symlink { target: target.to_owned() },
-                    (None, executable) => {
-                        Node::File { digest: self.blob(content).await, executable: executable.is_some() }
-                    }
-                };
-                let directory = directories.entry(parent.to_owned()).or_default();
-                directory.insert(name.trim_end_matches('*'), node).unwrap();
-            }
-            let mut decoded = Vec::new();
-            loop {
-                let (path, directory) = directories.pop_last().unwrap();
-                let digest = Digest::of(F, &directory.encode());
-                decoded.push((digest, Arc::new(directory)));
-                if path.is_empty() {
-                    let mut tree = InputTree::new(InputRoot(digest));
-                    decoded.into_iter().for_each(|(digest, directory)| tree.add(digest, directory));
-                    assert!(tree.wanted().is_empty());
-                    return tree;
-                }
-                let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
-                directories.get_mut(parent).unwrap().insert(name, Node::Directory { digest }).unwrap();
-            }
+            });
+            let root = tree.store(&self.store).await.unwrap();
+            lre_toolchain::load_tree(&self.store, root.0).await.unwrap().0
         }
 
         async fn show(&mut self, sketch: &Sketch) -> Result<(), StoreError> {

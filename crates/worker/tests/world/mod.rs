@@ -1,7 +1,7 @@
 //! A store, a small toolchain and the real launcher, for the integration tests of this crate.
-use bytes::Bytes;
-use lre_model::{Action, ActionDigest, Command, Digest, DigestFunction, Directory, InputRoot, InputTree, Node, wire};
-use lre_store::{Blob, BlobStore, DiskStore, Hold, Inodes};
+use lre_model::{Action, ActionDigest, Command, Digest, DigestFunction, InputTree, wire};
+use lre_store::{BlobStore, DiskStore, Hold, Inodes};
+use lre_testkit::TreeBuilder;
 use lre_toolchain::{Closure, Kind, Toolchain};
 use lre_worker::{Executor, LauncherProgram, Loaded, LocalExecutor, LocalOptions, Outcome, Work};
 use std::collections::BTreeMap;
@@ -41,45 +41,15 @@ impl World {
         Self { store, executor, toolchain, directory }
     }
 
-    async fn blob(&self, bytes: Vec<u8>) -> Digest {
-        let digest = Digest::of(F, &bytes);
-        self.store.write(digest, Blob::Bytes(Bytes::from(bytes))).await.unwrap();
-        digest
-    }
-
     async fn inputs(&self, nodes: &[(&str, In)]) -> InputTree {
-        let mut directories = BTreeMap::from([(String::new(), Directory::default())]);
-        for (path, node) in nodes {
-            let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let mut prefix = parent;
-            while !prefix.is_empty() {
-                directories.entry(prefix.to_owned()).or_default();
-                prefix = prefix.rsplit_once('/').map_or("", |(up, _)| up);
-            }
-            let node = match node {
-                In::Empty => {
-                    directories.entry((*path).to_owned()).or_default();
-                    continue;
-                }
-                In::File(text) => Node::File { digest: self.blob((*text).into()).await, executable: false },
-                In::Program(text) => Node::File { digest: self.blob((*text).into()).await, executable: true },
-                In::Link(target) => Node::Symlink { target: (*target).to_owned() },
-            };
-            directories.entry(parent.to_owned()).or_default().insert(name, node).unwrap();
-        }
-        let mut decoded = Vec::new();
-        loop {
-            let (path, directory) = directories.pop_last().unwrap();
-            let digest = Digest::of(F, &directory.encode());
-            decoded.push((digest, Arc::new(directory)));
-            if path.is_empty() {
-                let mut tree = InputTree::new(InputRoot(digest));
-                decoded.into_iter().for_each(|(digest, directory)| tree.add(digest, directory));
-                return tree;
-            }
-            let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            directories.get_mut(parent).unwrap().insert(name, Node::Directory { digest }).unwrap();
-        }
+        let tree = nodes.iter().fold(TreeBuilder::new(F), |tree, (path, node)| match node {
+            In::Empty => tree.directory(path),
+            In::File(text) => tree.file(path, *text),
+            In::Program(text) => tree.program(path, *text),
+            In::Link(target) => tree.symlink(path, target),
+        });
+        let root = tree.store(self.store.as_ref()).await.unwrap();
+        lre_toolchain::load_tree(self.store.as_ref(), root.0).await.unwrap().0
     }
 
     pub async fn run(&self, nodes: &[(&str, In)], command: wire::Command) -> Outcome {
