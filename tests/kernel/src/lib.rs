@@ -227,17 +227,29 @@ impl World {
         self.run(&["sh", "-c", script])
     }
 
-    /// SIGKILL for the launcher, as the kernel does it when memory is short.
+    /// SIGKILL for the launcher, as the kernel does it when memory is short; returns when all that it
+    /// had started is gone, sandboxes that waited for work too.
     pub fn kill_launcher(&mut self) {
+        let children = self.launchers_children();
+        assert!(!children.is_empty(), "something runs");
         self.launcher.kill().expect("it lived");
         self.launcher.wait().expect("it is ours");
+        until("its children are gone", || children.iter().all(|child| !child.exists()));
+    }
+
+    fn launchers_children(&self) -> Vec<PathBuf> {
+        let id = self.launcher.id();
+        let list = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("CONFIG_PROC_CHILDREN");
+        list.split_whitespace().map(|child| Path::new("/proc").join(child)).collect()
     }
 
     /// Closes the socket, as a server that dies does, and waits until the launcher has ended.
     pub fn hang_up(&mut self) {
+        let children = self.launchers_children();
         self.socket.shutdown(std::net::Shutdown::Both).expect("it was open");
         let status = self.launcher.wait().expect("it is ours");
         assert!(status.success(), "{status:?}");
+        assert!(children.iter().all(|child| !child.exists()), "it has waited for all of them");
     }
 
     /// Content, mode and time of every input.

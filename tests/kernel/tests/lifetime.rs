@@ -108,6 +108,19 @@ fn nothing_survives_the_server() {
     }
 }
 
+/// Nor does a sandbox that waits for work.
+#[test]
+fn nothing_idle_survives_either() {
+    for mut world in everyone() {
+        assert_eq!(world.run(&["try", "exit", "0"]).ended.how, How::Exited(0));
+        world.hang_up();
+    }
+    for mut world in everyone() {
+        assert_eq!(world.run(&["try", "exit", "0"]).ended.how, How::Exited(0));
+        world.kill_launcher();
+    }
+}
+
 /// A program that dies by its own signal dies by that signal: it is not pid 1, which the kernel
 /// protects. (Elsewhere this failure became a cached success.)
 #[test]

@@ -34,6 +34,23 @@ fn the_environment_is_as_given() {
     }
 }
 
+/// As much as the kernel takes of arguments and environment comes through, whichever way the plan
+/// takes to its sandbox.
+#[test]
+fn long_commands_come_through() {
+    for mut world in everyone() {
+        for variables in [1, 16] {
+            for _again in 0..3 {
+                let mut plan = world.plan(&["/tools/try", "environment"]);
+                let long = format!("LONG={}", "x".repeat(100_000));
+                plan.exec.environment = (0..variables).map(|_| text(&long)).collect();
+                let id = world.start(plan);
+                assert_eq!(world.wait(id).ok().len(), variables * (long.len() + 1));
+            }
+        }
+    }
+}
+
 /// Stack, heap and mappings are at the same addresses in every run.
 #[test]
 fn addresses_are_constant() {

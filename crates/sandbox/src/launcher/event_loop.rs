@@ -1,14 +1,13 @@
 //! Takes requests, watches executions and timers, answers.
-use super::init::{self, Outer};
-use super::report::{Received, Report, now, pipe};
-use super::{NAMESPACES, OPTIONAL_NAMESPACES, Problem};
-use crate::sys::{self, Forked};
+use super::Problem;
+use super::report::{Received, Report, now};
+use super::sandboxes::{Sandbox, Sandboxes};
+use crate::sys;
 use crate::{Ended, FRAME_BYTES_MAX, FrameError, How, Reply, Request, SandboxPlan, Usage, decode, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{Signal, pidfd_send_signal};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,12 +31,8 @@ enum Event {
 
 /// One sandbox that lives.
 struct Execution {
-    pid: i32,
-    /// Readable when pid 1 of the sandbox has ended, and with it every process in it.
-    pidfd: OwnedFd,
-    /// From pid 1, which closes its end when it has said all, and then ends.
-    pipe: OwnedFd,
-    /// Whether that has happened.
+    sandbox: Sandbox,
+    /// Whether pid 1 has said all it will.
     said_all: bool,
     /// Whether the server knows how it went.
     answered: bool,
@@ -55,8 +50,7 @@ pub(super) struct Launcher {
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     executions: BTreeMap<u64, Execution>,
-    namespaces: u64,
-    outer: Outer,
+    sandboxes: Sandboxes,
 }
 
 /// The body of the first frame in `bytes`, if all of it has come.
@@ -87,8 +81,7 @@ impl Launcher {
             inbox: Vec::new(),
             outbox: Vec::new(),
             executions: BTreeMap::new(),
-            namespaces: NAMESPACES | OPTIONAL_NAMESPACES,
-            outer: Outer::look(),
+            sandboxes: Sandboxes::new(now()),
         }
     }
 
@@ -96,17 +89,19 @@ impl Launcher {
     pub(super) fn run(mut self) -> Result<(), Problem> {
         let result = self.serve();
         for execution in self.executions.values() {
-            execution.kill();
+            execution.sandbox.kill();
         }
         for execution in self.executions.values() {
-            sys::wait(execution.pid, true);
+            execution.sandbox.wait();
         }
+        self.sandboxes.drop_spares();
         result
     }
 
     fn serve(&mut self) -> Result<(), Problem> {
         loop {
             let (socket_ready, events) = self.wait()?;
+            let idle = !socket_ready && events.is_empty();
             for (id, event) in events {
                 match event {
                     Event::SaidAll => self.listen(id)?,
@@ -114,6 +109,9 @@ impl Launcher {
                 }
             }
             self.look_at_timers();
+            if idle && self.sandboxes.want_spare() {
+                self.sandboxes.make_spare();
+            }
             if socket_ready && !self.receive()? {
                 return Ok(());
             }
@@ -127,15 +125,16 @@ impl Launcher {
         let mut fds = vec![PollFd::from_borrowed_fd(self.socket, interest)];
         let mut meaning = Vec::with_capacity(2 * self.executions.len());
         for (id, execution) in &self.executions {
-            fds.push(PollFd::new(&execution.pidfd, PollFlags::IN));
+            fds.push(PollFd::new(&execution.sandbox.pidfd, PollFlags::IN));
             meaning.push((*id, Event::Gone));
             if !execution.said_all {
                 // No interest in what it says, only in the end of it: nobody is woken for less.
-                fds.push(PollFd::new(&execution.pipe, PollFlags::empty()));
+                fds.push(PollFd::new(&execution.sandbox.pipe, PollFlags::empty()));
                 meaning.push((*id, Event::SaidAll));
             }
         }
-        let next = self.executions.values().map(|e| e.look_at).min();
+        let timers = self.executions.values().map(|e| e.look_at).chain(self.sandboxes.spares_until());
+        let next = if self.sandboxes.want_spare() { Some(Duration::ZERO) } else { timers.min() };
         let timeout = next.and_then(|at| Timespec::try_from(at.saturating_sub(now())).ok());
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -156,10 +155,8 @@ impl Launcher {
             Err(errno) => return Err(Problem::Socket(errno.into())),
         }
         while let Some(body) = take_frame(&mut self.inbox)? {
-            let request = decode(&body)?;
-            drop(body);
-            match request {
-                Request::Run { id, plan } => self.start(id, &plan)?,
+            match decode(&body)? {
+                Request::Run { id, plan } => self.start(id, &plan, &body)?,
                 Request::Cancel { id } => {
                     if let Some(execution) = self.executions.get_mut(&id) {
                         execution.stop(Killed::Cancelled);
@@ -172,56 +169,28 @@ impl Launcher {
         Ok(true)
     }
 
-    fn start(&mut self, id: u64, plan: &SandboxPlan) -> Result<(), Problem> {
+    fn start(&mut self, id: u64, plan: &SandboxPlan, request: &[u8]) -> Result<(), Problem> {
         let requested = now();
-        match self.fork(plan) {
-            Ok((pid, pidfd, pipe)) => {
-                // The command's time counts from its start, so this is never too late.
-                let look_at = requested.saturating_add(plan.timeout.min(SETUP_MAX));
-                let execution = Execution {
-                    pid,
-                    pidfd,
-                    pipe,
-                    said_all: false,
-                    answered: false,
-                    received: Received::default(),
-                    requested,
-                    timeout: plan.timeout,
-                    look_at,
-                    killed: None,
-                };
-                match self.executions.insert(id, execution) {
-                    None => Ok(()),
-                    Some(_) => Err(Problem::SameId(id)),
-                }
-            }
+        let sandbox = match self.sandboxes.start(plan, request, requested) {
+            Ok(sandbox) => sandbox,
             Err(errno) => {
-                let how = How::SetupFailed { step: "new namespaces".to_owned(), errno: errno.raw_os_error() };
-                let ended = Ended {
-                    how,
-                    setup: now().saturating_sub(requested),
-                    wall: Duration::ZERO,
-                    usage: Usage::default(),
-                    left_running: 0,
-                };
-                self.reply(id, ended)
+                return self.reply(id, no_sandbox(errno, now().saturating_sub(requested)));
             }
-        }
-    }
-
-    /// In the parent: pid, pidfd and pipe of the new sandbox. The child does not return.
-    fn fork(&mut self, plan: &SandboxPlan) -> Result<(i32, OwnedFd, OwnedFd), Errno> {
-        let (pipe, report) = pipe()?;
-        let forked = match sys::fork_into(self.namespaces) {
-            Err(Errno::INVAL) if self.namespaces & OPTIONAL_NAMESPACES != 0 => {
-                self.namespaces &= !OPTIONAL_NAMESPACES;
-                sys::fork_into(self.namespaces)
-            }
-            forked => forked,
         };
-        match forked? {
-            Forked::Child => init::run(plan, &self.outer, report),
-            Forked::Parent { pid, pidfd } => Ok((pid, pidfd, pipe)),
+        let execution = Execution {
+            sandbox,
+            said_all: false,
+            answered: false,
+            received: Received::default(),
+            requested,
+            timeout: plan.timeout,
+            // The command's time counts from its start, so this is never too late.
+            look_at: requested.saturating_add(plan.timeout.min(SETUP_MAX)),
+            killed: None,
+        };
+        match self.executions.insert(id, execution) {
+            None => Ok(()),
+            Some(_) => Err(Problem::SameId(id)),
         }
     }
 
@@ -233,7 +202,7 @@ impl Launcher {
             return Ok(());
         };
         execution.said_all = true;
-        execution.received.drain(&execution.pipe);
+        execution.received.drain(&execution.sandbox.pipe);
         if !matches!(execution.received.last, Some(Report::Ended { .. })) {
             // Killed, or never set up: wait until it is gone.
             return Ok(());
@@ -249,11 +218,11 @@ impl Launcher {
         let Some(mut execution) = self.executions.remove(&id) else {
             return Ok(());
         };
-        let usage = sys::wait(execution.pid, true).map(|r| r.usage).unwrap_or_default();
+        let usage = execution.sandbox.wait();
         if execution.answered {
             return Ok(());
         }
-        execution.received.drain(&execution.pipe);
+        execution.received.drain(&execution.sandbox.pipe);
         let ended = execution.ended(usage);
         self.reply(id, ended)
     }
@@ -280,13 +249,16 @@ impl Launcher {
         for execution in self.executions.values_mut().filter(|e| e.look_at <= now) {
             execution.look(now);
         }
+        if self.sandboxes.spares_until().is_some_and(|until| until <= now) {
+            self.sandboxes.drop_spares();
+        }
     }
 }
 
 impl Execution {
     /// The timer went off: kill it, or look again later.
     fn look(&mut self, now: Duration) {
-        self.received.drain(&self.pipe);
+        self.received.drain(&self.sandbox.pipe);
         let (deadline, killed) = match self.received.started {
             Some(started) => (started.saturating_add(self.timeout), Killed::TimedOut),
             None => (self.requested.saturating_add(SETUP_MAX), Killed::SetupTooSlow),
@@ -304,13 +276,7 @@ impl Execution {
     fn stop(&mut self, why: Killed) {
         self.killed.get_or_insert(why);
         self.look_at = Duration::MAX;
-        self.kill();
-    }
-
-    /// The kernel kills everybody in a PID namespace whose pid 1 dies.
-    fn kill(&self) {
-        // Fails only when it has ended already.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.sandbox.kill();
     }
 
     /// How it went, when all is said and done. `usage` is that of pid 1 and all below it; what pid 1
@@ -343,6 +309,11 @@ impl Execution {
         }
         ended
     }
+}
+
+fn no_sandbox(errno: Errno, setup: Duration) -> Ended {
+    let how = How::SetupFailed { step: "new namespaces".to_owned(), errno: errno.raw_os_error() };
+    Ended { how, setup, wall: Duration::ZERO, usage: Usage::default(), left_running: 0 }
 }
 
 fn how(status: i32) -> How {

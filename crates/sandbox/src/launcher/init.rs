@@ -3,13 +3,14 @@
 //!
 //! The command is not pid 1 itself, because the kernel protects that one from signals it has no
 //! handler for: a program that dies by raising SIGTERM would live on.
+use super::event_loop::take_frame;
 use super::limits;
 use super::mounts::Root;
 use super::report::{Report, now};
 use super::{exec, report};
 use crate::check::kernel_version;
-use crate::{HOST_NAME, INNER_ID, SandboxPlan, Usage, sys};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use crate::{HOST_NAME, INNER_ID, Request, SandboxPlan, Usage, decode, sys};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal};
@@ -47,34 +48,71 @@ fn at(step: &'static str) -> impl Fn(Errno) -> Failure {
     move |errno| Failure { step: step.to_owned(), errno }
 }
 
+/// Where the plan comes from.
+pub(super) enum Job<'a> {
+    /// It is here.
+    Now(&'a SandboxPlan),
+    /// It comes over this socket, as a request; or the other end is closed, and it never comes.
+    Later(OwnedFd),
+}
+
 /// The life of pid 1. `report` is the pipe's end to write.
-pub(super) fn run(plan: &SandboxPlan, outer: &Outer, report: OwnedFd) -> ! {
+pub(super) fn run(job: Job<'_>, outer: &Outer, report: OwnedFd) -> ! {
     // The frames above belong to the launcher's loop, of which this is a copy: never return there.
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        match set_up(plan, outer, &report) {
-            Ok(()) => supervise(plan, &report),
-            Err(failure) => Report::failed(&failure.step, failure.errno).send(&report),
-        };
+        if let Err(failure) = live(job, outer, &report) {
+            Report::failed(&failure.step, failure.errno).send(&report);
+        }
     }));
     // First of all: the launcher waits for this.
     drop(report);
     sys::exit_now(i32::from(ended.is_err()))
 }
 
-fn set_up(plan: &SandboxPlan, outer: &Outer, report: &OwnedFd) -> Result<(), Failure> {
-    become_ours(report).map_err(at("tying the sandbox to the launcher"))?;
+fn live(job: Job<'_>, outer: &Outer, report: &OwnedFd) -> Result<(), Failure> {
+    match job {
+        Job::Now(plan) => {
+            become_ours(&[report.as_raw_fd()], report).map_err(at(TYING))?;
+            let root = make_namespaces_ours(outer)?;
+            set_up(plan, root)?;
+            supervise(plan, report);
+        }
+        Job::Later(socket) => {
+            become_ours(&[report.as_raw_fd(), socket.as_raw_fd()], report).map_err(at(TYING))?;
+            let mut root = make_namespaces_ours(outer)?;
+            root.prepare().map_err(at("preparing a sandbox"))?;
+            let Some(plan) = receive(&socket).map_err(at("receiving the plan"))? else {
+                return Ok(());
+            };
+            drop(socket);
+            set_up(&plan, root)?;
+            supervise(&plan, report);
+        }
+    }
+    Ok(())
+}
+
+const TYING: &str = "tying the sandbox to the launcher";
+
+/// What is the same for every plan: it can be done before there is one.
+fn make_namespaces_ours(outer: &Outer) -> Result<Root, Failure> {
     map_ids(outer).map_err(at("user and group of the sandbox"))?;
     forbid_user_namespaces().map_err(at("forbidding nested user namespaces"))?;
     limits::bound_processes(outer.pid_max_is_ours).map_err(at("number of processes"))?;
-    let stdout = output(&plan.stdout).map_err(at("the file for stdout"))?;
-    let stderr = output(&plan.stderr).map_err(at("the file for stderr"))?;
-    let root = Root::new().map_err(at("the root of the sandbox"))?;
-    for step in &plan.steps {
-        root.perform(step).map_err(|errno| Failure { step: step.to_string(), errno })?;
-    }
     rustix::system::sethostname(HOST_NAME.as_bytes()).map_err(at("host name"))?;
     rustix::system::setdomainname(b"(none)").map_err(at("domain name"))?;
     sys::loopback_up().map_err(at("loopback interface"))?;
+    bound_capabilities().map_err(at("bounding capabilities"))?;
+    Root::new().map_err(at("the root of the sandbox"))
+}
+
+fn set_up(plan: &SandboxPlan, mut root: Root) -> Result<(), Failure> {
+    root.isolate().map_err(at("separating the mounts"))?;
+    let stdout = output(&plan.stdout).map_err(at("the file for stdout"))?;
+    let stderr = output(&plan.stderr).map_err(at("the file for stderr"))?;
+    for step in &plan.steps {
+        root.perform(step).map_err(|errno| Failure { step: step.to_string(), errno })?;
+    }
     root.enter().map_err(at("entering the root of the sandbox"))?;
     drop_privileges().map_err(at("giving up privileges"))?;
     let stdin = empty_input().map_err(at("standard input"))?;
@@ -87,15 +125,41 @@ fn set_up(plan: &SandboxPlan, outer: &Outer, report: &OwnedFd) -> Result<(), Fai
     })
 }
 
-/// Dies with the launcher, and has nothing else of it: not its other executions' files, not its
-/// socket.
-fn become_ours(report: &OwnedFd) -> Result<(), Errno> {
+/// Dies with the launcher, and has nothing else of it than `kept`: not its other executions'
+/// files, not its socket.
+fn become_ours(kept: &[RawFd], report: &OwnedFd) -> Result<(), Errno> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let kept = report.as_raw_fd();
-    sys::close_range(3, kept - 1)?;
-    sys::close_range(kept + 1, i32::MAX)?;
+    let mut kept = kept.to_vec();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        sys::close_range(first, fd - 1)?;
+        first = fd + 1;
+    }
+    sys::close_range(first, i32::MAX)?;
     // The launcher may have died before the death signal was asked for.
     if sys::reader_is_gone(report) { Err(Errno::PIPE) } else { Ok(()) }
+}
+
+/// The plan of the request that comes over `socket`; none when it is closed instead.
+fn receive(socket: &OwnedFd) -> Result<Option<Box<SandboxPlan>>, Errno> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match rustix::io::read(socket, &mut buffer) {
+            Ok(0) => return Ok(None),
+            Ok(n) => bytes.extend_from_slice(&buffer[..n]),
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno),
+        }
+        let Some(body) = take_frame(&mut bytes).map_err(|_| Errno::PROTO)? else {
+            continue;
+        };
+        return match decode(&body) {
+            Ok(Request::Run { plan, .. }) => Ok(Some(plan)),
+            _ => Err(Errno::PROTO),
+        };
+    }
 }
 
 /// One user and one group, whoever runs the server: inside 1000, outside the server's own.
@@ -136,9 +200,8 @@ fn empty_input() -> Result<OwnedFd, Errno> {
     }
 }
 
-/// No capability is left, none can come back, and the memory of pid 1, which is a copy of the
-/// launcher's, cannot be read.
-fn drop_privileges() -> Result<(), Errno> {
+/// No program started from here can gain a capability.
+fn bound_capabilities() -> Result<(), Errno> {
     rustix::thread::clear_ambient_capability_set()?;
     for number in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << number);
@@ -149,6 +212,12 @@ fn drop_privileges() -> Result<(), Errno> {
             Err(errno) => return Err(errno),
         }
     }
+    Ok(())
+}
+
+/// No capability is left, and the memory of pid 1, which is a copy of the launcher's, cannot be
+/// read.
+fn drop_privileges() -> Result<(), Errno> {
     let none = CapabilitySet::empty();
     rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)

@@ -10,6 +10,7 @@ mod init;
 mod limits;
 mod mounts;
 mod report;
+mod sandboxes;
 mod seccomp;
 
 use crate::sys;

@@ -46,20 +46,43 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 /// The new root while it is built.
 pub(super) struct Root {
     mount: OwnedFd,
+    /// What [`Root::prepare`] made; mounted nowhere until a step says so.
+    proc: Option<OwnedFd>,
+    devices: Option<Devices>,
+}
+
+/// What /dev is made of.
+struct Devices {
+    /// As [`DEVICES`].
+    files: Vec<OwnedFd>,
+    shared_memory: OwnedFd,
 }
 
 impl Root {
-    /// An empty root. From here on nothing mounted by this process is seen outside of it.
+    /// An empty root, attached where nobody sees it: in a mount namespace of a lesser user namespace
+    /// nothing that is mounted is seen from outside.
     pub(super) fn new() -> Result<Self> {
-        let host = rustix::fs::open("/", DIRECTORY, Mode::empty())?;
-        sys::mount_setattr(host.as_fd(), true, 0, libc::MS_PRIVATE)?;
         let mount = tmpfs(c"0755", ROOT_BYTES_MAX)?;
         attach(&mount, CWD, c"/")?;
-        Ok(Self { mount })
+        Ok(Self { mount, proc: None, devices: None })
+    }
+
+    /// Makes what nearly every plan asks for, before there is a plan.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        self.proc = Some(proc()?);
+        self.devices = Some(Devices::new()?);
+        Ok(())
+    }
+
+    /// From here on nothing that the host mounts or unmounts is seen inside. Not before there is a
+    /// plan, so that a sandbox that was prepared early keeps nothing mounted that the host gave up.
+    pub(super) fn isolate(&self) -> Result<()> {
+        let host = rustix::fs::open("/", DIRECTORY, Mode::empty())?;
+        sys::mount_setattr(host.as_fd(), true, 0, libc::MS_PRIVATE)
     }
 
     /// Performs one step.
-    pub(super) fn perform(&self, step: &Step) -> Result<()> {
+    pub(super) fn perform(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Directory { inside } => self.directory(&components(inside)?).map(drop),
             Step::BindReadOnly { host, inside } => self.bind(host, inside),
@@ -69,8 +92,14 @@ impl Root {
             }
             Step::File { inside, content } => self.file(inside, content),
             Step::Tmpfs { inside, bytes_max } => self.mount_at(&tmpfs(c"1777", *bytes_max)?, inside),
-            Step::Dev => self.devices(),
-            Step::Proc => self.mount_at(&proc()?, c"/proc"),
+            Step::Dev => {
+                let devices = self.devices.take().map_or_else(Devices::new, Ok)?;
+                self.dev(&devices)
+            }
+            Step::Proc => {
+                let proc = self.proc.take().map_or_else(proc, Ok)?;
+                self.mount_at(&proc, c"/proc")
+            }
             Step::Overlay { lower, upper, work, inside } => self.mount_at(&overlay(lower, upper, work)?, inside),
         }
     }
@@ -107,23 +136,17 @@ impl Root {
         rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })
     }
 
-    fn devices(&self) -> Result<()> {
+    fn dev(&self, devices: &Devices) -> Result<()> {
         let directory = self.directory(&[c"dev".to_owned()])?;
-        for (host, name) in DEVICES {
-            let device = open_tree(CWD, *host, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
-            // Read-only means its mode and times, which the host's root could change; writing to a
-            // device is not writing to its mount.
-            let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-                | MountAttrFlags::MOUNT_ATTR_NOSUID
-                | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-            sys::mount_setattr(device.as_fd(), false, u64::from(attributes.bits()), 0)?;
+        for (device, (_, name)) in devices.files.iter().zip(DEVICES) {
             make_target(&directory, name, FileType::RegularFile)?;
-            attach(&device, directory.as_fd(), name)?;
+            attach(device, directory.as_fd(), name)?;
         }
         for (target, name) in DEVICE_LINKS {
             rustix::fs::symlinkat(*target, &directory, *name)?;
         }
-        self.mount_at(&tmpfs(c"1777", SHARED_MEMORY_BYTES_MAX)?, c"/dev/shm")
+        make_target(&directory, c"shm", FileType::Directory)?;
+        attach(&devices.shared_memory, directory.as_fd(), c"shm")
     }
 
     fn mount_at(&self, mount: &OwnedFd, inside: &CStr) -> Result<()> {
@@ -152,6 +175,22 @@ impl Root {
         let parent = self.directory(parents)?;
         rustix::fs::mkdirat(&parent, last, Mode::from_raw_mode(0o755))?;
         rustix::fs::openat(&parent, last, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+    }
+}
+
+impl Devices {
+    fn new() -> Result<Self> {
+        // Read-only means their modes and times, which the host's root could change; writing to a
+        // device is not writing to its mount.
+        let attributes =
+            MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let open = |(host, _): &(&CStr, &CStr)| {
+            let device = open_tree(CWD, *host, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+            sys::mount_setattr(device.as_fd(), false, u64::from(attributes.bits()), 0)?;
+            Ok(device)
+        };
+        let files = DEVICES.iter().map(open).collect::<Result<_>>()?;
+        Ok(Self { files, shared_memory: tmpfs(c"1777", SHARED_MEMORY_BYTES_MAX)? })
     }
 }
 
