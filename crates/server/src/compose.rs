@@ -13,7 +13,7 @@ use lre_proto::re::execution_server::ExecutionServer;
 use lre_scheduler::Limits;
 use lre_store::{ActionCache, BlobStore, Counters, DiskStore, Inodes, OpenError, Staging};
 use lre_toolchain::{Accepted, Registry};
-use lre_worker::{Executor, Finding, LauncherProgram, LocalExecutor, LocalOptions};
+use lre_worker::{Executor, Finding, LauncherProgram, LocalExecutor, LocalOptions, Reader};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -250,6 +250,7 @@ impl Server {
         let tools = Tools { registry, default: parts.default_toolchain, accepted: parts.accepted_properties };
         let rooms = Arc::new(Rooms {
             blobs: Arc::clone(&blobs),
+            reader: Reader::new(Arc::clone(&blobs)),
             actions: Arc::clone(&actions),
             tools,
             timeouts,

@@ -1,6 +1,6 @@
 //! Prepare, run, collect: implements [`Executor`].
 //!
-//! `load` reads an action; [`LocalExecutor`] moves it through `prepare` (inputs laid out, plan
+//! [`Reader`] reads an action; [`LocalExecutor`] moves it through `prepare` (inputs laid out, plan
 //! written), `run` (the launcher performs the plan) and `collect` (outputs stored).
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod local;
 mod plan;
 mod prepare;
 mod ready;
+mod remembered;
 mod run;
 mod slot_tree;
 
@@ -21,6 +22,6 @@ pub use lre_sandbox::{Finding, check as check_sandbox};
 
 pub use executor::{Executor, Failure, Outcome, Work};
 pub use launcher::LauncherProgram;
-pub use load::{LoadError, Loaded, load};
+pub use load::{LoadError, Loaded, Reader};
 pub use local::{LocalExecutor, LocalOptions};
 pub use plan::EXEC_ROOT;

@@ -1,5 +1,7 @@
 //! The reading room: an action and all that it names, read once, validated.
-use lre_model::{Action, ActionDigest, Command, Digest, Directory, InputTree, Invalid};
+use crate::remembered::Remembered;
+use bytes::Bytes;
+use lre_model::{Action, ActionDigest, Command, Digest, Directory, InputRoot, InputTree, Invalid};
 use lre_store::{BlobStore, StoreError};
 use std::sync::Arc;
 
@@ -52,73 +54,212 @@ impl Loaded {
     }
 }
 
-async fn message(store: &dyn BlobStore, digest: Digest) -> Result<Option<bytes::Bytes>, LoadError> {
-    let read = match store.read(digest).await {
-        Ok(blob) => blob.into_bytes(MESSAGE_BYTES_MAX).await,
-        Err(e) => Err(e),
-    };
-    match read {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(StoreError::Missing(_)) => Ok(None),
-        Err(StoreError::TooLarge { size_bytes, .. }) => {
-            Err(Invalid::new("action", format!("{digest} has {size_bytes} bytes: no message is that large")).into())
+/// Reads actions from a store.
+pub struct Reader {
+    store: Arc<dyn BlobStore>,
+    remembered: Remembered,
+}
+
+impl Reader {
+    /// A reader that remembers nothing yet.
+    pub fn new(store: Arc<dyn BlobStore>) -> Self {
+        Self { store, remembered: Remembered::default() }
+    }
+
+    /// Reads an action, its command and its directories. What is missing does not stop the reading:
+    /// the client is told of everything at once (PROTOCOL, 51), the files of the input tree included.
+    ///
+    /// Directories that were read before are not looked for in the store: whoever is about to
+    /// execute holds [`Loaded::blobs`], and hears of them there.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub async fn load(&self, digest: ActionDigest) -> Result<Loaded, LoadError> {
+        let Some(blob) = self.message(digest.0).await? else {
+            return Err(LoadError::Missing(vec![digest.0]));
+        };
+        let action = Action::decode(digest, &blob)?;
+        let command = match self.message(action.command).await? {
+            Some(blob) => Some(Command::decode(&blob)?),
+            None => None,
+        };
+        let (inputs, mut missing) = self.inputs(action.input_root).await?;
+        match command {
+            Some(command) if missing.is_empty() => Ok(Loaded { action, command, inputs }),
+            command => {
+                let mut known = inputs.files();
+                known.extend(inputs.directories().map(|(digest, _)| *digest).filter(|d| !missing.contains(d)));
+                let (_hold, gone) = self.store.hold(&known).await.map_err(LoadError::Store)?;
+                missing.extend(gone);
+                missing.extend(command.is_none().then_some(action.command));
+                Err(LoadError::Missing(missing))
+            }
         }
-        Err(e) => Err(LoadError::Store(e)),
+    }
+
+    /// The input tree, and the directories of it that are not there.
+    async fn inputs(&self, root: InputRoot) -> Result<(InputTree, Vec<Digest>), LoadError> {
+        let (mut inputs, mut missing) = (InputTree::new(root), Vec::new());
+        loop {
+            let wanted = inputs.wanted();
+            if wanted.is_empty() {
+                break;
+            }
+            for digest in wanted {
+                match self.directory(digest).await? {
+                    Some(directory) => inputs.add(digest, directory),
+                    None => {
+                        missing.push(digest);
+                        inputs.add(digest, Arc::default());
+                    }
+                }
+            }
+        }
+        let extent = inputs.extent();
+        if extent.nodes > INPUT_NODES_MAX || extent.depth > INPUT_DEPTH_MAX {
+            let problem = format!(
+                "{} paths, {} levels deep; at most {INPUT_NODES_MAX} and {INPUT_DEPTH_MAX} are taken",
+                extent.nodes, extent.depth
+            );
+            return Err(Invalid::new("action.input_root_digest", problem).into());
+        }
+        Ok((inputs, missing))
+    }
+
+    async fn directory(&self, digest: Digest) -> Result<Option<Arc<Directory>>, LoadError> {
+        if let Some(directory) = self.remembered.get(&digest) {
+            return Ok(Some(directory));
+        }
+        let Some(blob) = self.message(digest).await? else { return Ok(None) };
+        let directory = Directory::decode(digest.function(), &blob)
+            .map_err(|e| Invalid::new(format!("input_root: directory {digest}"), e))?;
+        let directory = Arc::new(directory);
+        self.remembered.put(digest, Arc::clone(&directory));
+        Ok(Some(directory))
+    }
+
+    async fn message(&self, digest: Digest) -> Result<Option<Bytes>, LoadError> {
+        let read = match self.store.read(digest).await {
+            Ok(blob) => blob.into_bytes(MESSAGE_BYTES_MAX).await,
+            Err(e) => Err(e),
+        };
+        match read {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::Missing(_)) => Ok(None),
+            Err(StoreError::TooLarge { size_bytes, .. }) => {
+                let problem = format!("{digest} has {size_bytes} bytes: no message is that large");
+                Err(Invalid::new("action", problem).into())
+            }
+            Err(e) => Err(LoadError::Store(e)),
+        }
     }
 }
 
-/// Reads an action, its command and its directories. What is missing does not stop the reading:
-/// the client is told of everything at once (PROTOCOL, 51), the files of the input tree included.
-///
-/// # Errors
-/// See [`LoadError`].
-pub async fn load(store: &dyn BlobStore, digest: ActionDigest) -> Result<Loaded, LoadError> {
-    let Some(blob) = message(store, digest.0).await? else {
-        return Err(LoadError::Missing(vec![digest.0]));
-    };
-    let action = Action::decode(digest, &blob)?;
-    let mut missing = Vec::new();
-    let command = match message(store, action.command).await? {
-        Some(blob) => Some(Command::decode(&blob)?),
-        None => {
-            missing.push(action.command);
-            None
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lre_model::{DigestFunction, Node, wire};
+    use lre_store::MemoryStore;
+    use lre_testkit::{BuiltTree, Call, Recorded, TreeBuilder};
+    use prost::Message;
+
+    const F: DigestFunction = DigestFunction::Sha256;
+
+    async fn put(store: &dyn BlobStore, bytes: Vec<u8>) -> Digest {
+        let digest = Digest::of(F, &bytes);
+        store.write(digest, Bytes::from(bytes).into()).await.unwrap();
+        digest
+    }
+
+    fn command() -> wire::Command {
+        wire::Command { arguments: vec!["true".into()], ..Default::default() }
+    }
+
+    async fn action(store: &dyn BlobStore, command: Digest, root: Digest) -> ActionDigest {
+        let action = wire::Action {
+            command_digest: Some(command.to_wire()),
+            input_root_digest: Some(root.to_wire()),
+            ..Default::default()
+        };
+        ActionDigest(put(store, action.encode_to_vec()).await)
+    }
+
+    fn reads(calls: &[Call]) -> usize {
+        calls.iter().filter(|call| matches!(call, Call::Read(_))).count()
+    }
+
+    #[tokio::test]
+    async fn directories_are_read_once_and_held_each_time() {
+        let store = Arc::new(Recorded::new(MemoryStore::default()));
+        let tree = TreeBuilder::new(F).file("a/b/c", "x").file("d/e", "y");
+        let root = tree.store(&*store).await.unwrap();
+        let command = put(&*store, command().encode_to_vec()).await;
+        let action = action(&*store, command, root.0).await;
+        let reader = Reader::new(Arc::clone(&store) as _);
+        store.take();
+        let first = reader.load(action).await.unwrap();
+        assert_eq!(reads(&store.take()), 2 + 4, "two messages, four directories");
+        let second = reader.load(action).await.unwrap();
+        assert_eq!(reads(&store.take()), 2, "the two messages");
+        assert_eq!(second.blobs().len(), first.blobs().len());
+        assert_eq!(second.blobs().len(), 2 + 4 + 2, "two messages, four directories, two files");
+    }
+
+    /// PROTOCOL, 51: everything that is missing is named, also below a directory that is there, and
+    /// also what was there the last time.
+    #[tokio::test]
+    async fn all_that_is_missing_is_named() {
+        let full = Arc::new(MemoryStore::default());
+        let tree = TreeBuilder::new(F).file("a/b/c", "x").file("a/g", "z").file("d/e", "y");
+        let BuiltTree { root, blobs, .. } = tree.build();
+        for bytes in blobs.values() {
+            put(&*full, bytes.to_vec()).await;
         }
-    };
-    let mut inputs = InputTree::new(action.input_root);
-    loop {
-        let wanted = inputs.wanted();
-        if wanted.is_empty() {
-            break;
+        let command_digest = put(&*full, command().encode_to_vec()).await;
+        let action_digest = action(&*full, command_digest, root.0).await;
+        let reader = Reader::new(full);
+        let inputs = reader.load(action_digest).await.unwrap().inputs;
+        let gone = ["a/b", "d/e"].map(|path| {
+            let path: Vec<_> = path.split('/').map(str::to_owned).collect();
+            match inputs.lookup(&path) {
+                Some(Node::File { digest, .. } | Node::Directory { digest }) => digest,
+                other => panic!("{other:?}"),
+            }
+        });
+        let partial = Arc::new(MemoryStore::default());
+        for (digest, bytes) in blobs {
+            if !gone.contains(&digest) {
+                partial.write(digest, bytes.into()).await.unwrap();
+            }
         }
-        for digest in wanted {
-            let directory = match message(store, digest).await? {
-                Some(blob) => Directory::decode(digest.function(), &blob)
-                    .map_err(|e| Invalid::new(format!("input_root: directory {digest}"), e))?,
-                None => {
-                    missing.push(digest);
-                    Directory::default()
-                }
-            };
-            inputs.add(digest, Arc::new(directory));
+        let again = action(&*partial, command_digest, root.0).await;
+        assert_eq!(again, action_digest);
+        // One reader has read all of it before, one has not.
+        for reader in [Reader { store: Arc::clone(&partial) as _, ..reader }, Reader::new(partial)] {
+            let Err(LoadError::Missing(missing)) = reader.load(action_digest).await else { panic!("nothing missing") };
+            for digest in gone.into_iter().chain([command_digest]) {
+                assert!(missing.contains(&digest), "{digest} is not among {missing:?}");
+            }
         }
     }
-    match command {
-        Some(command) if missing.is_empty() => {
-            let extent = inputs.extent();
-            if extent.nodes > INPUT_NODES_MAX || extent.depth > INPUT_DEPTH_MAX {
-                let problem = format!(
-                    "{} paths, {} levels deep; at most {INPUT_NODES_MAX} and {INPUT_DEPTH_MAX} are taken",
-                    extent.nodes, extent.depth
-                );
-                return Err(Invalid::new("action.input_root_digest", problem).into());
-            }
-            Ok(Loaded { action, command, inputs })
+
+    #[tokio::test]
+    async fn what_can_never_work_is_refused() {
+        let store = Arc::new(MemoryStore::default());
+        let mut bomb = Directory::default();
+        for _ in 0..30 {
+            let digest = put(&*store, bomb.encode()).await;
+            bomb = Directory::default();
+            bomb.insert("a", Node::Directory { digest }).unwrap();
+            bomb.insert("b", Node::Directory { digest }).unwrap();
         }
-        _ => {
-            let (_hold, files) = store.hold(&inputs.files()).await.map_err(LoadError::Store)?;
-            missing.extend(files);
-            Err(LoadError::Missing(missing))
+        let bomb = put(&*store, bomb.encode()).await;
+        let garbage = put(&*store, b"\xff\xff\xff".to_vec()).await;
+        let command = put(&*store, command().encode_to_vec()).await;
+        let reader = Reader::new(Arc::clone(&store) as _);
+        for (command, root) in [(command, bomb), (command, garbage), (garbage, Digest::empty(F))] {
+            let action = action(&*store, command, root).await;
+            assert!(matches!(reader.load(action).await, Err(LoadError::Invalid(_))));
         }
     }
 }

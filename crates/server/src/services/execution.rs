@@ -11,7 +11,7 @@ use lre_proto::{longrunning, re};
 use lre_scheduler::Sharing;
 use lre_store::{ActionCache, BlobStore, StoreError};
 use lre_toolchain::{Accepted, Registry, Resolved, resolve};
-use lre_worker::{LoadError, Loaded};
+use lre_worker::{LoadError, Loaded, Reader};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -50,6 +50,8 @@ pub struct Execution {
 pub struct Rooms {
     /// Inputs and outputs.
     pub blobs: Arc<dyn BlobStore>,
+    /// The reading room.
+    pub reader: Reader,
     /// Answers only with complete results (see `lre_store::Complete`).
     pub actions: Arc<dyn ActionCache>,
     /// Toolchains.
@@ -149,7 +151,7 @@ impl Rooms {
             tracing::debug!(action = %asked.action, "hit");
             return Ok(Way::Exit(Answer::cached(result)));
         }
-        let loaded = lre_worker::load(&*self.blobs, asked.action).await.map_err(|error| match error {
+        let loaded = self.reader.load(asked.action).await.map_err(|error| match error {
             LoadError::Missing(missing) => missing_inputs(missing),
             error => status::of(error),
         })?;
