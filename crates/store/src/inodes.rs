@@ -1,5 +1,5 @@
 //! Files that may be hard-linked into input trees and toolchains.
-use crate::disk::{MODE_EXECUTABLE, MODE_PLAIN, boot_id, settle};
+use crate::disk::{IN_PLACE_BYTES, MODE_EXECUTABLE, MODE_PLAIN, boot_id, settle, with_folder};
 use crate::{Blob, BlobStore, Origin, StoreError};
 use lre_model::Digest;
 use std::fs::{self, File, OpenOptions};
@@ -73,6 +73,9 @@ impl Inodes {
             }
             written.map(|()| copy)
         };
+        if digest.size_bytes() <= IN_PLACE_BYTES {
+            return Ok(write()?);
+        }
         let written = tokio::task::spawn_blocking(write).await.map_err(|e| StoreError::Io(io::Error::other(e)))?;
         Ok(written?)
     }
@@ -94,14 +97,12 @@ fn write_copy(blob: &Blob, temporary: &Path, path: &Path, executable: bool) -> i
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
     match blob {
         Blob::Bytes(bytes) => io::copy(&mut &bytes[..], &mut file)?,
+        Blob::File(from) if from.size_bytes() <= IN_PLACE_BYTES => io::copy(&mut from.reader(), &mut file)?,
         Blob::File(from) => copy_file(from, &mut file)?,
     };
     settle(&file, if executable { MODE_EXECUTABLE } else { MODE_PLAIN })?;
     drop(file);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::rename(temporary, path)
+    with_folder(path, || fs::rename(temporary, path))
 }
 
 /// By the kernel where the file still has its name; the copy then does not pass through our memory.

@@ -14,7 +14,7 @@ mod watermark;
 pub use keeper::Swept;
 pub use layout::{MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS};
 pub use lock::OpenError;
-pub(crate) use place::settle;
+pub(crate) use place::{settle, with_folder};
 pub use watermark::boot_id;
 
 use crate::{ActionCache, Blob, BlobStore, FileBlob, Hold, StoreError};
@@ -36,7 +36,7 @@ use watermark::Watermark;
 
 /// Bytes up to which hashing and writing is done in place. Handing work to another thread and back
 /// costs 20-60 us on the measured machine; hashing this much costs as much.
-const IN_PLACE_BYTES: u64 = 64 * 1024;
+pub(crate) const IN_PLACE_BYTES: u64 = 64 * 1024;
 
 /// Unknown digests up to which `hold` looks at the disk in place; a look costs 2-5 us.
 const IN_PLACE_LOOKS: usize = 32;
@@ -186,8 +186,16 @@ impl Inner {
 
     /// Looks at the disk, not at what is known.
     fn look(&self, digest: Digest) -> io::Result<Look> {
-        let begun = self.presence.begin(&self.layout, digest);
-        match fs::symlink_metadata(self.layout.of(Room::Blobs, digest)) {
+        let path = self.layout.of(Room::Blobs, digest);
+        let mut begun = self.presence.begin(digest);
+        let mut found = fs::symlink_metadata(&path);
+        // A folder is watched when the first blob is found in it, and what was found before that counts
+        // no more. What is absent costs one look.
+        if found.is_ok() && self.presence.watch(digest, &path) {
+            begun = self.presence.begin(digest);
+            found = fs::symlink_metadata(&path);
+        }
+        match found {
             Ok(m) if m.is_file() && m.len() == digest.size_bytes() && !self.is_in_doubt(&m) => {
                 self.presence.remember(begun, digest);
                 Ok(Look::Present)
@@ -206,7 +214,7 @@ impl Inner {
     fn prove(&self, digest: Digest) -> io::Result<bool> {
         let one = unpoisoned(self.repair.lock());
         let path = self.layout.of(Room::Blobs, digest);
-        let begun = self.presence.begin(&self.layout, digest);
+        let begun = self.presence.begin(digest);
         let file = match open_regular(&path) {
             Ok(Some(file)) => file,
             Ok(None) => {

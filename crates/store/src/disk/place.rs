@@ -36,7 +36,7 @@ pub(crate) fn settle(file: &File, mode: u32) -> io::Result<()> {
 }
 
 /// Runs what makes a name in a folder, and makes the folder first where it is not there.
-fn with_folder<T>(path: &Path, name: impl Fn() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn with_folder<T>(path: &Path, name: impl Fn() -> io::Result<T>) -> io::Result<T> {
     match name() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if let Some(folder) = path.parent() {
@@ -61,7 +61,7 @@ impl Inner {
                 let actual = Digest::of(digest.function(), bytes);
                 same(digest, actual)?;
                 if !digest.is_empty_blob() && !self.has(digest)? {
-                    let begun = self.presence.begin(&self.layout, digest);
+                    let begun = self.presence.begin(digest);
                     self.write_file(Room::Blobs, digest, &mut &bytes[..], None)?;
                     self.presence.remember(begun, digest);
                 }
@@ -85,7 +85,7 @@ impl Inner {
         if digest.is_empty_blob() || self.has(digest)? {
             return Ok(());
         }
-        let begun = self.presence.begin(&self.layout, digest);
+        let begun = self.presence.begin(digest);
         if copy || !self.link(digest, file)? {
             self.write_file(Room::Blobs, digest, &mut file.reader(), Some(digest))?;
         }

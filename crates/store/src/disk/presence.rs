@@ -8,7 +8,7 @@
 //! uploads nothing and fails. So the kernel is asked to tell of names that go away (inotify), and before
 //! each answer what it has told is read: one system call for all digests of a call, where a look at
 //! each of 1,000 costs milliseconds. A folder that is not watched has nothing known.
-use super::layout::{Layout, Room, parse_name};
+use super::layout::parse_name;
 use super::unpoisoned;
 use lre_model::{Digest, DigestFunction};
 use rustix::fd::OwnedFd;
@@ -16,6 +16,7 @@ use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, Reader, WatchFlag
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, RwLock};
 
@@ -24,6 +25,10 @@ const FOLDERS: usize = 256;
 
 /// A folder of blobs.
 type Folder = (DigestFunction, u8);
+
+fn folder_of(digest: Digest) -> Folder {
+    (digest.function(), digest.hash()[0])
+}
 
 /// What is known about blobs; see the module.
 pub(super) struct Presence {
@@ -84,18 +89,21 @@ impl Presence {
     }
 
     /// Begins a look at the disk for `digest`.
-    pub(super) fn begin(&self, layout: &Layout, digest: Digest) -> Begun {
-        let folder = (digest.function(), digest.hash()[0]);
-        if !self.is_watched(folder).load(Ordering::Acquire) && !self.start_to_watch(layout, folder, digest) {
+    pub(super) fn begin(&self, digest: Digest) -> Begun {
+        if !self.is_watched(folder_of(digest)).load(Ordering::Acquire) {
             return Begun { losses: None };
         }
         Begun { losses: Some(unpoisoned(self.known.read()).losses) }
     }
 
-    fn start_to_watch(&self, layout: &Layout, folder: Folder, digest: Digest) -> bool {
-        let Some(watch) = &self.watch else { return false };
-        let path = layout.of(Room::Blobs, digest);
-        let Some(path) = path.parent() else { return false };
+    /// Asks the kernel to tell of the folder of this file. `false` where it does so already, or cannot:
+    /// then nothing is known of that folder.
+    pub(super) fn watch(&self, digest: Digest, file: &Path) -> bool {
+        let folder = folder_of(digest);
+        let (Some(watch), Some(path)) = (&self.watch, file.parent()) else { return false };
+        if self.is_watched(folder).load(Ordering::Acquire) {
+            return false;
+        }
         let mut folders = unpoisoned(watch.folders.lock());
         let what = WatchFlags::DELETE
             | WatchFlags::MOVED_FROM
@@ -103,7 +111,6 @@ impl Presence {
             | WatchFlags::DELETE_SELF
             | WatchFlags::ONLYDIR
             | WatchFlags::DONT_FOLLOW;
-        // Where the folder is not there yet, or no more watches are to be had, nothing is known of it.
         let Ok(id) = inotify::add_watch(&watch.inotify, path, what) else { return false };
         folders.insert(id, folder);
         self.is_watched(folder).store(true, Ordering::Release);
@@ -114,8 +121,8 @@ impl Presence {
     pub(super) fn remember(&self, begun: Begun, digest: Digest) {
         let mut known = unpoisoned(self.known.write());
         // What went away after the look has been told already, maybe this very blob; so it is not known.
-        let folder = self.is_watched((digest.function(), digest.hash()[0]));
-        if begun.losses == Some(known.losses) && folder.load(Ordering::Acquire) {
+        let watched = self.is_watched(folder_of(digest)).load(Ordering::Acquire);
+        if begun.losses == Some(known.losses) && watched {
             known.sizes.insert((digest.function(), *digest.hash()), digest.size_bytes());
         }
     }

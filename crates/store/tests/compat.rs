@@ -1,0 +1,96 @@
+//! Stores written by older versions are read for ever, and this version writes what it says it writes.
+//!
+//! `tests/compat/store-1` was written by the first version of format 1: a blob for each digest function,
+//! and a result for each. `UPDATE=1` writes the directory of the current format anew, which is only right
+//! while no version with that format has been released.
+use bytes::Bytes;
+use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, wire};
+use lre_store::{ActionCache, BlobStore, DiskStore};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn kept(format: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/compat/store-{format}"))
+}
+
+/// All files below `dir` that are the data of a store, by path.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.join("blobs"), dir.join("results")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(dir).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found.insert("format".into(), fs::read(dir.join("format")).unwrap());
+    found
+}
+
+fn copy(files: &BTreeMap<PathBuf, Vec<u8>>, to: &Path) {
+    for (path, content) in files {
+        let path = to.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
+
+const CONTENT: &[u8] = b"written by the first version\n";
+
+fn result(function: DigestFunction) -> Arc<ActionResult> {
+    let output = wire::OutputFile {
+        path: "out/a.o".into(),
+        digest: Some(Digest::of(function, CONTENT).to_wire()),
+        is_executable: true,
+        ..Default::default()
+    };
+    let metadata = wire::ExecutedActionMetadata { worker: "first".into(), ..Default::default() };
+    let wire = wire::ActionResult {
+        output_files: vec![output],
+        stderr_raw: b"a warning".to_vec(),
+        execution_metadata: Some(metadata),
+        ..Default::default()
+    };
+    Arc::new(ActionResult::from_wire(function, wire).unwrap())
+}
+
+async fn write(dir: &Path) {
+    let store = DiskStore::open(dir).unwrap();
+    for function in DigestFunction::ALL {
+        let digest = Digest::of(function, CONTENT);
+        store.write(digest, Bytes::from_static(CONTENT).into()).await.unwrap();
+        store.put(ActionDigest(Digest::of(function, b"action")), result(function)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn format_1_is_written_byte_by_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path()).await;
+    let written = files(dir.path());
+    if std::env::var("UPDATE").is_ok_and(|v| v == "1") {
+        copy(&written, &kept(1));
+    }
+    assert_eq!(written, files(&kept(1)));
+}
+
+#[tokio::test]
+async fn format_1_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&files(&kept(1)), dir.path());
+    let store = DiskStore::open(dir.path()).unwrap();
+    for function in DigestFunction::ALL {
+        let blob = store.read(Digest::of(function, CONTENT)).await.unwrap();
+        assert_eq!(blob.into_bytes(1000).await.unwrap(), CONTENT);
+        let got = store.get(ActionDigest(Digest::of(function, b"action"))).await.unwrap();
+        assert_eq!(got, Some(result(function)));
+    }
+    store.sweep().unwrap();
+    assert_eq!(store.quarantined(), 0);
+}
