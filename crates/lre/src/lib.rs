@@ -4,6 +4,9 @@
 //! A library beside the binary, so that tests drive the client against the real program.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod ui;
+
 pub mod args;
 pub mod client;
 pub mod commands;
@@ -20,4 +23,3 @@ mod pinned;
 mod reference;
 mod session;
 mod token;
-mod ui;

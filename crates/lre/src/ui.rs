@@ -141,6 +141,25 @@ fn columns() -> usize {
     size.map_or(80, |size| usize::from(size.ws_col)).max(20)
 }
 
+/// Data for stdout, as `println!`. Whoever reads may go away when they have seen enough (`| head`): that ends
+/// the command, and is no error and no panic.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::ui::out(format_args!("{}\n", format_args!($($words)*))) };
+}
+
+/// The same without a new line.
+pub fn out(words: std::fmt::Arguments<'_>) {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_fmt(words).and_then(|()| stdout.flush()) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => {
+            eprintln!("error: cannot write to stdout\n  {e}");
+            std::process::exit(1);
+        }
+    }
+}
+
 /// Bytes for people: `4.2 MB`.
 #[must_use]
 pub fn bytes(count: u64) -> String {

@@ -2,6 +2,7 @@
 use crate::args::{ConfigArgs, ConfigCommand};
 use crate::commands::Done;
 use crate::config::{self, Config, Written, keys};
+use crate::ui;
 use serde_json::{Map, Value, json};
 
 /// Runs `lre config`.
@@ -10,13 +11,13 @@ use serde_json::{Map, Value, json};
 /// A configuration that cannot be meant.
 pub fn run(args: &ConfigArgs, flags: &Written) -> Done {
     match args.what {
-        ConfigCommand::Reference => print!("{}", keys::reference()),
-        ConfigCommand::Schema => println!("{:#}", keys::schema()),
+        ConfigCommand::Reference => ui::out(format_args!("{}", keys::reference())),
+        ConfigCommand::Schema => say!("{:#}", keys::schema()),
         ConfigCommand::Show { json } => {
             let (config, _) = config::load(flags)?;
             match json {
-                true => println!("{:#}", as_json(&config)),
-                false => print!("{}", as_text(&config)),
+                true => say!("{:#}", as_json(&config)),
+                false => ui::out(format_args!("{}", as_text(&config))),
             }
         }
     }

@@ -23,10 +23,7 @@ pub fn run(args: &DownArgs, context: &Context) -> Done {
     }
     match (args.json, &instance) {
         (true, _) => {
-            println!(
-                "{}",
-                json!({ "schema_version": 1, "stopped": instance.is_some(), "pid": instance.map(|i| i.pid) })
-            );
+            say!("{}", json!({ "schema_version": 1, "stopped": instance.is_some(), "pid": instance.map(|i| i.pid) }));
         }
         (false, Some(instance)) => eprintln!("stopped (was up {})", ui::span(instance.up_for())),
         (false, None) => eprintln!("no server runs on {}", context.config.store.display()),

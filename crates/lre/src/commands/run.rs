@@ -46,7 +46,7 @@ async fn act(args: &RunArgs, context: &Context) -> Done {
     streams(&client, &executed.result, args.json).await?;
     let missing = missing_outputs(args, &executed.result);
     match args.json {
-        true => println!("{}", report(&prepared, &executed, &missing, took)),
+        true => say!("{}", report(&prepared, &executed, &missing, took)),
         false => eprintln!("{}", summary(&prepared, &executed, took)),
     }
     if let Some(failure) = executed.failure {

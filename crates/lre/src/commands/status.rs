@@ -30,8 +30,8 @@ struct State {
 pub fn run(context: &Context, json: bool) -> Done {
     let state = look(context)?;
     match json {
-        true => println!("{:#}", as_json(&state)),
-        false => print!("{}", as_text(&state)),
+        true => say!("{:#}", as_json(&state)),
+        false => ui::out(format_args!("{}", as_text(&state))),
     }
     Ok(None)
 }

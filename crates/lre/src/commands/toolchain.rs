@@ -43,10 +43,10 @@ fn add(args: &ToolchainAddArgs, context: &Context) -> Done {
             "schema_version": 1, "toolchain": toolchain, "files": imported.files, "bytes": imported.bytes,
             "warnings": warnings, "pinned_in": pinned,
         });
-        println!("{report:#}");
+        say!("{report:#}");
         return Ok(None);
     }
-    println!("{} {}", toolchain.name, toolchain.digest);
+    say!("{} {}", toolchain.name, toolchain.digest);
     let label = wanted.source.label();
     eprintln!("{} files, {}; {label}", imported.files, ui::bytes(imported.bytes));
     if let Some(pinned) = pinned {
@@ -132,11 +132,11 @@ impl Progress for Shown {
 fn list(context: &Context, json: bool) -> Done {
     let all = pinned::installed(context)?;
     if json {
-        println!("{:#}", json!({ "schema_version": 1, "toolchains": all }));
+        say!("{:#}", json!({ "schema_version": 1, "toolchains": all }));
         return Ok(None);
     }
     for t in &all {
-        println!("{:12} {:7} {}  {}", t.name, t.kind.to_string(), t.digest, t.source);
+        say!("{:12} {:7} {}  {}", t.name, t.kind.to_string(), t.digest, t.source);
     }
     if all.is_empty() {
         eprintln!("no toolchain is installed\n hint: lre toolchain add cc --from {}", Source::DEFAULT);
@@ -149,13 +149,13 @@ fn show(context: &Context, name: &str, json: bool) -> Done {
     let (property, value) = toolchain.property();
     if json {
         let mount = toolchain.mount();
-        println!("{:#}", json!({ "schema_version": 1, "toolchain": toolchain, "property": property, "mount": mount }));
+        say!("{:#}", json!({ "schema_version": 1, "toolchain": toolchain, "property": property, "mount": mount }));
         return Ok(None);
     }
-    println!("name      {}\nkind      {}\nsource    {}", toolchain.name, toolchain.kind, toolchain.source);
-    println!("platform  {property}={value}\nmount     {}", toolchain.mount());
+    say!("name      {}\nkind      {}\nsource    {}", toolchain.name, toolchain.kind, toolchain.source);
+    say!("platform  {property}={value}\nmount     {}", toolchain.mount());
     for (head, map) in [("tool", &toolchain.tools), ("env", &toolchain.environment)] {
-        map.iter().for_each(|(name, value)| println!("{head:9} {name}={value}"));
+        map.iter().for_each(|(name, value)| say!("{head:9} {name}={value}"));
     }
     Ok(None)
 }
@@ -187,7 +187,7 @@ async fn verify(context: &Context, name: Option<&str>, json: bool) -> Done {
         verified.push(verify_one(&*store, toolchain).await?);
     }
     match json {
-        true => println!("{:#}", verified_json(&verified)),
+        true => say!("{:#}", verified_json(&verified)),
         false => verified.iter().for_each(tell),
     }
     Ok(verified.iter().any(|v| !v.bad.is_empty()).then_some(Exit::Finding))
@@ -205,10 +205,10 @@ fn tell(verified: &Verified) {
     let paint = ui::stdout_paint();
     let Verified { name, files, bytes, bad } = verified;
     match bad.as_slice() {
-        [] => println!("{}    {name}: {files} files, {}", paint.good("ok"), ui::bytes(*bytes)),
+        [] => say!("{}    {name}: {files} files, {}", paint.good("ok"), ui::bytes(*bytes)),
         bad => {
-            println!("{}  {name}: {} blobs are missing or wrong", paint.bad("FAIL"), bad.len());
-            bad.iter().take(10).for_each(|(digest, why)| println!("      {digest}: {why}"));
+            say!("{}  {name}: {} blobs are missing or wrong", paint.bad("FAIL"), bad.len());
+            bad.iter().take(10).for_each(|(digest, why)| say!("      {digest}: {why}"));
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn run(args: &UpArgs, context: &Context) -> Done {
             .hint("lre down && lre up"));
     }
     if args.json {
-        println!("{:#}", json!({ "schema_version": 1, "started": started, "server": instance }));
+        say!("{:#}", json!({ "schema_version": 1, "started": started, "server": instance }));
         return Ok(None);
     }
     let places =

@@ -69,8 +69,8 @@ pub fn run(args: &JsonArgs, context: &Context) -> Done {
     findings.extend(store::look(context));
     findings.extend(bazel::look(context));
     match args.json {
-        true => println!("{:#}", as_json(&findings)),
-        false => print!("{}", as_text(&findings)),
+        true => say!("{:#}", as_json(&findings)),
+        false => ui::out(format_args!("{}", as_text(&findings))),
     }
     Ok(exit(&findings))
 }

@@ -47,8 +47,8 @@ fn check(workspace: &Path, lock: Option<LockFile>, options: &bazel::Options, jso
     let plan = committed(workspace, &lock, options)?;
     let drifted: Vec<_> = plan.changed().iter().map(|file| file.path.clone()).collect();
     match json {
-        true => println!("{:#}", json!({ "schema_version": 1, "drifted": drifted })),
-        false => print!("{}", plan.diff(ui::stdout_paint())),
+        true => say!("{:#}", json!({ "schema_version": 1, "drifted": drifted })),
+        false => ui::out(format_args!("{}", plan.diff(ui::stdout_paint()))),
     }
     if drifted.is_empty() {
         eprintln!("all files are as lre.lock says");
@@ -146,7 +146,7 @@ fn report(args: &InitArgs, context: &Context, workspace: &Path, changed: &[Strin
     if args.json {
         let report =
             json!({ "schema_version": 1, "workspace": workspace, "written": changed, "prefix": options.prefix });
-        println!("{report:#}");
+        say!("{report:#}");
         return Ok(None);
     }
     match changed {

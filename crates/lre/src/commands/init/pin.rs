@@ -87,6 +87,9 @@ async fn capture(context: &Context, name: String, source: Source) -> Result<Tool
 /// source still gives the same.
 async fn have(context: &Context, locked: &Locked) -> Result<Toolchain, Problem> {
     let pinned = locked.toolchain();
+    if context.config.server.is_some() && served(context, locked).await? {
+        return Ok(pinned);
+    }
     let registry = holdings::registry(context)?;
     let installed = registry.all().or_problem("cannot list the toolchains")?;
     if installed.iter().any(|t| t.digest == locked.digest && t.kind == locked.kind) {
@@ -108,6 +111,15 @@ async fn have(context: &Context, locked: &Locked) -> Result<Toolchain, Problem> 
     }
     registry.put(&pinned).or_problem("cannot register the toolchain")?;
     Ok(pinned)
+}
+
+/// Whether the server that the user named has it: then nothing is needed here.
+async fn served(context: &Context, locked: &Locked) -> Result<bool, Problem> {
+    match load_tree(&**context.connect().await?.store(), locked.digest).await {
+        Ok(_) => Ok(true),
+        Err(ToolchainError::Missing { .. }) => Ok(false),
+        Err(e) => Err(toolchain_problem(locked, &e)),
+    }
 }
 
 fn toolchain_problem(locked: &Locked, e: &ToolchainError) -> Problem {
@@ -133,7 +145,10 @@ async fn add(context: &Context, lock: &mut LockFile, toolchain: Toolchain) -> Re
     progress.clear();
     let facts = facts.map_err(|e| {
         let problem = Problem::new(Exit::Toolchain, format!("the compiler of `{}` cannot be used", toolchain.name));
-        problem.because(Box::new(e) as Box<dyn std::error::Error>)
+        match e {
+            ToolchainError::NotFound { what, hint } => problem.why(format!("{what} was not found")).hint(hint),
+            e => problem.because(Box::new(e) as Box<dyn std::error::Error>),
+        }
     })?;
     lock.put(Locked::new(&toolchain, Some(facts)));
     Ok(())

@@ -1,8 +1,7 @@
 //! The client against the real program: what it brings home, and what it does when the server or the
 //! connection goes away in the middle.
-mod common;
 
-use common::Home;
+use crate::home::Home;
 use lre::client::{ActionSpec, Client, ClientError, Entry, Inputs, Limits, Options, Stage};
 use lre::config::Endpoint;
 use lre::exit::Problem;
