@@ -16,13 +16,20 @@ use prost_types::FileDescriptorSet;
 use std::path::PathBuf;
 use std::process::Command;
 
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Where the sources of the `bazel-remote-apis` crate are on this machine.
 fn generated() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output =
-        Command::new(cargo).args(["metadata", "--format-version=1", "--locked", "--offline"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    // For this platform alone: crates of others need not have been fetched.
+    let version = run("rustc", &["-vV"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = run(&cargo, &["metadata", "--format-version=1", "--locked", "--filter-platform", host]);
+    let metadata: serde_json::Value = serde_json::from_str(&output).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let package = packages.iter().find(|p| p["name"] == "bazel-remote-apis").unwrap();
     let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
