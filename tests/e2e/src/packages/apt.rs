@@ -110,6 +110,7 @@ impl Apt {
             "APT::Install-Recommends \"false\";".to_owned(),
             // As root apt would become a user who cannot write into our folder.
             "APT::Sandbox::User \"\";".to_owned(),
+            "Acquire::Retries \"3\";".to_owned(),
             "Debug::NoLocking \"true\";".to_owned(),
         ]);
         Ok(lines.join("\n") + "\n")

@@ -70,6 +70,8 @@ impl Packages {
             eprintln!("packages: unpacking {} packages into {}", files.len(), root.display());
             unpack::into(&files, &root)?;
         }
+        // The indexes are as large as the packages, and stale by the time they would be needed again.
+        let _ = fs::remove_dir_all(self.cache.join("apt"));
         Ok(Root::new(root))
     }
 
@@ -150,8 +152,7 @@ impl Packages {
             }
             fs::rename(&file, self.file(pinned))?;
         }
-        // The indexes are as large as the packages, and stale by the time they would be needed again.
-        Ok(fs::remove_dir_all(self.cache.join("apt"))?)
+        Ok(())
     }
 }
 
