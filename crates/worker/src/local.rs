@@ -44,13 +44,16 @@ struct Slot {
 }
 
 impl LocalExecutor {
-    /// Starts the launcher and makes the slots, empty: what an earlier server left is removed. Call
+    /// Starts the launcher and makes the slots, empty: what an earlier server left is removed, and so are
+    /// toolchains that were not laid out to their end. Call
     /// it before the server grows (LIMITS 1: forking a large process is slow), inside a runtime.
     ///
     /// # Errors
     /// The launcher cannot be started, the folders cannot be made.
     pub fn start(options: LocalOptions) -> io::Result<Self> {
         let launcher = Launcher::start(options.launcher)?;
+        let trees = options.directory.join("toolchains/trees");
+        lre_toolchain::sweep(&trees).map_err(io::Error::other)?;
         let directory = options.directory.join("slots");
         remove_tree(&directory)?;
         let slots = (0..options.slots).map(|slot| {
@@ -61,7 +64,7 @@ impl LocalExecutor {
         });
         Ok(Self {
             slots: slots.collect::<io::Result<_>>()?,
-            toolchains: ReadyToolchains::new(options.directory.join("toolchains/trees")),
+            toolchains: ReadyToolchains::new(trees),
             store: options.store,
             inodes: options.inodes,
             launcher,

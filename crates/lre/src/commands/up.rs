@@ -55,9 +55,8 @@ fn ensure(context: &Context, args: &UpArgs) -> Result<(Instance, bool), Problem>
 }
 
 fn spawn(context: &Context, args: &UpArgs, log: &Log) -> Result<Child, Problem> {
-    let program = std::env::current_exe().or_problem("cannot find the program of lre")?;
     let log = log.file.try_clone().or_problem("cannot share the log")?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(crate::machine::this_program()?);
     command.arg("serve").arg("--store").arg(&context.config.store);
     for (flag, value) in flags(args) {
         command.arg(flag).arg(value);

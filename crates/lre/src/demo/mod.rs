@@ -98,7 +98,7 @@ async fn see(progress: &Arc<Progress>, directory: &Path, socket: &Path) -> Resul
 
 async fn start_server(directory: &Path, socket: &Path) -> Result<Server, Problem> {
     std::fs::create_dir(directory.join("run")).or_problem("no temporary directory")?;
-    let program = std::env::current_exe().or_problem("cannot find this program")?;
+    let program = crate::machine::this_program()?;
     let options = lre_server::compose::Options {
         store: directory.join("store"),
         slots: std::thread::available_parallelism().map_or(2, usize::from),

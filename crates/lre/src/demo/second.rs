@@ -31,7 +31,7 @@ pub fn build_elsewhere(home: &Path, socket: &Path, toolchain: &Toolchain) -> Res
     let directory = home.join("a longer path with spaces/project");
     std::fs::create_dir_all(&directory).or_problem(failed)?;
     let order = Order { socket: socket.to_owned(), directory, toolchain: toolchain.clone() };
-    let mut child = Command::new(std::env::current_exe().or_problem(failed)?)
+    let mut child = Command::new(crate::machine::this_program()?)
         .args(["demo", FLAG])
         .env_clear()
         .env("HOME", home)
