@@ -76,7 +76,8 @@ async fn see(progress: &Arc<Progress>, directory: &Path, socket: &Path) -> Resul
 
     let builder = Builder { client: &client, project: &project, directory: &first, toolchain: &toolchain, progress };
     let cold = builder.build("cold").await?;
-    progress.done(&format!("cold       {} actions in {}", cold.steps.len(), span(cold.elapsed)));
+    let (actions, units) = (cold.steps.len(), project.units());
+    progress.done(&format!("cold       {actions} actions, {units} of them compiles, in {}", span(cold.elapsed)));
     let warm = builder.build("warm").await?;
     progress.done(&format!("warm       {} hits in {}", warm.hits(), span(warm.elapsed)));
 
