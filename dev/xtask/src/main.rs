@@ -68,11 +68,7 @@ fn run() -> Result<()> {
         Task::E2e { filter } => tests::e2e(filter.as_deref()),
         Task::Golden { update } => tests::golden(update),
         Task::Tidy => tidy::run(),
-        Task::Bench { arguments } => {
-            let mut command = vec!["run", "--release", "--package", "lre-bench", "--"];
-            command.extend(arguments.iter().map(String::as_str));
-            cargo::run("bench", &command, &[])
-        }
+        Task::Bench { arguments } => tests::bench(&arguments),
         Task::Packages { update } => {
             let packages = lre_e2e::packages::Packages::of_this_checkout();
             if update { packages.update_lock() } else { packages.ready().map(drop) }

@@ -41,6 +41,18 @@ pub fn golden(update: bool) -> Result<()> {
     Ok(())
 }
 
+/// The benchmarks, optimised. They compare with bubblewrap: that of `LRE_BWRAP`, else the pinned package's.
+pub fn bench(arguments: &[String]) -> Result<()> {
+    let mut command = vec!["run", "--release", "--package", "lre-bench", "--"];
+    command.extend(arguments.iter().map(String::as_str));
+    if std::env::var_os("LRE_BWRAP").is_some() {
+        return cargo::run("bench", &command, &[]);
+    }
+    let bwrap = lre_e2e::packages::Packages::of_this_checkout().ready()?.path().join("usr/bin/bwrap");
+    let bwrap = bwrap.to_str().context("the path of the cache is not UTF-8")?;
+    cargo::run("bench", &command, &[("LRE_BWRAP", bwrap)])
+}
+
 /// Builds `lre` together with everything that `cargo test` will want (a build of its own would unite other features
 /// and compile half of the dependencies twice), and returns its path.
 fn build_binary() -> Result<String> {
