@@ -35,15 +35,24 @@ fn make(launcher: &Path) -> tempfile::TempDir {
     fs::create_dir(&tools).expect("folder");
     let source = path.join("try.c");
     fs::write(&source, include_str!("try.c")).expect("source");
-    // Static, so that it can be run with nothing else mounted.
-    let compiled =
-        Command::new("cc").args(["-static", "-O1", "-Wall", "-o"]).arg(tools.join("try")).arg(&source).output();
-    let compiled = compiled.expect("a C compiler `cc` is needed (README)");
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    compile(&source, &tools.join("try"));
     fs::write(tools.join("text"), "no program\n").expect("text");
     fs::write(tools.join("orphan"), "#!/no/such/interpreter\n").expect("script");
     fs::set_permissions(tools.join("orphan"), fs::Permissions::from_mode(0o755)).expect("mode");
     directory
+}
+
+/// Static where this machine has what that needs, so that nothing else must be mounted.
+fn compile(source: &Path, program: &Path) {
+    let compile = |linkage: &[&str]| {
+        let mut cc = Command::new("cc");
+        cc.args(linkage).args(["-O1", "-Wall", "-o"]).arg(program).arg(source);
+        cc.output().expect("a C compiler `cc` is needed (README)")
+    };
+    if !compile(&["-static"]).status.success() {
+        let compiled = compile(&[]);
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    }
 }
 
 /// The processes of the host that have [`MARK`] and `tag` among their arguments.

@@ -29,8 +29,17 @@
 #include <unistd.h>
 
 static const char *name_of(int e) {
-    const char *name = strerrorname_np(e);
-    return name ? name : "?";
+#define NAME(e) {e, #e}
+    static const struct { int e; const char *name; } names[] = {
+        NAME(EPERM),  NAME(ENOENT), NAME(EACCES),     NAME(EBUSY),       NAME(EINVAL),      NAME(ENOSPC), NAME(EROFS),
+        NAME(EXDEV),  NAME(ENOSYS), NAME(ECONNREFUSED), NAME(ENETUNREACH), NAME(EAFNOSUPPORT), NAME(ESRCH),
+        NAME(EEXIST), NAME(EBADF),  NAME(EFAULT),
+    };
+    static char number[16];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].e == e) return names[i].name;
+    snprintf(number, sizeof number, "errno-%d", e);
+    return number;
 }
 static void say(const char *what, long result) { printf("%s=%s\n", what, result < 0 ? name_of(errno) : "ok"); }
 #define TRY(what, call) (errno = 0, say(what, (long)(call)))

@@ -4,10 +4,10 @@
 //! The command is not pid 1 itself, because the kernel protects that one from signals it has no
 //! handler for: a program that dies by raising SIGTERM would live on.
 use super::event_loop::take_frame;
+use super::exec;
 use super::limits;
 use super::mounts::Root;
 use super::report::{Report, now};
-use super::{exec, report};
 use crate::check::kernel_version;
 use crate::{HOST_NAME, INNER_ID, Request, SandboxPlan, Usage, decode, sys};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -232,7 +232,7 @@ fn supervise(plan: &SandboxPlan, report: &OwnedFd) {
             let _ = rustix::io::write(rustix::stdio::stderr(), &refusal.message);
             // As wait(2) would give it.
             let status = refusal.code << 8;
-            Report::Ended { at: report::now(), status, usage: Usage::default(), left_running: 0 }.send(report);
+            Report::Ended { at: now(), status, usage: Usage::default(), left_running: 0 }.send(report);
             return;
         }
     };

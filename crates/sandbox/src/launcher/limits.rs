@@ -14,7 +14,7 @@ const STACK_BYTES_MAX: u64 = 64 << 20;
 const LOCKED_BYTES_MAX: u64 = 64 << 10;
 /// Processes and threads of one sandbox: far more than a build needs, few enough that the machine
 /// survives a program that forks without end.
-const PROCESSES_MAX: u64 = 8192;
+const PROCESSES_MAX: u64 = 4096;
 /// Pending signals: the smallest the kernel computes for machines of 1 GiB and more.
 const PENDING_SIGNALS_MAX: u64 = 3800;
 /// Bytes in POSIX message queues: the kernel's default.
