@@ -1,5 +1,6 @@
 //! From a result to files of this machine.
 use crate::client::{Client, ClientError};
+use futures::{StreamExt, TryStreamExt};
 use lre_model::{ActionResult, Digest, Directory, Hasher, Node, RelPath, decode_tree};
 use lre_store::{Blob, BlobStore, StoreError};
 use std::collections::{BTreeSet, HashMap};
@@ -12,6 +13,9 @@ use std::path::{Path, PathBuf};
 const TREE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes read and hashed at once.
 const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Blobs on their way at the same time.
+const DOWNLOADS_AT_ONCE: usize = 16;
 
 /// What a download brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,11 +46,18 @@ impl Client {
         for path in &layout.directories {
             fs::create_dir_all(path).map_err(local(path))?;
         }
-        for (path, digest, executable) in &layout.files {
-            let blob = self.store().read(*digest).await?;
-            write_file(path, *digest, &blob, *executable)?;
+        let one = |(path, digest, executable): &(PathBuf, Digest, bool)| {
+            let (path, digest, executable) = (path.clone(), *digest, *executable);
+            async move {
+                let blob = self.store().read(digest).await?;
+                write_file(&path, digest, &blob, executable)?;
+                Ok::<_, ClientError>(digest.size_bytes())
+            }
+        };
+        let mut written = futures::stream::iter(layout.files.iter().map(one)).buffer_unordered(DOWNLOADS_AT_ONCE);
+        while let Some(bytes) = written.try_next().await? {
             downloaded.files += 1;
-            downloaded.bytes += digest.size_bytes();
+            downloaded.bytes += bytes;
         }
         // Last: a symlink that the command made must not lead a file of ours elsewhere.
         for (path, target) in &layout.symlinks {

@@ -108,19 +108,21 @@ fn inputs(args: &RunArgs, here: &Path, store: &Path) -> Result<Inputs, Problem> 
     if args.no_in {
         return Ok(inputs);
     }
-    for path in &args.inputs {
-        let path = relative(path, here)?;
-        inputs.add_tree(&path, &here.join(&path), Limits::NONE, &|_| false)?;
-    }
+    // An output of the last run is not an input of this one: it would be another action each time. What is
+    // named in so many words is taken all the same.
+    let outputs = args.outputs.iter().map(|path| relative(path, here)).collect::<Result<Vec<_>, _>>()?;
+    let left_out = |path: &RelPath| {
+        let name = path.segments().last().map_or("", String::as_str);
+        let is_store = || store.strip_prefix(here).is_ok_and(|store| store == Path::new(&path.to_string()));
+        VERSION_CONTROL.contains(&name) || outputs.contains(&path.to_string()) || is_store()
+    };
     if args.inputs.is_empty() {
-        // An output of the last run is not an input of this one: it would be another action each time.
-        let outputs = args.outputs.iter().map(|path| relative(path, here)).collect::<Result<Vec<_>, _>>()?;
-        let skip = |path: &RelPath| {
-            let name = path.segments().last().map_or("", String::as_str);
-            let is_store = || store.strip_prefix(here).is_ok_and(|store| store == Path::new(&path.to_string()));
-            VERSION_CONTROL.contains(&name) || outputs.contains(&path.to_string()) || is_store()
-        };
-        inputs.add_tree("", here, UNASKED, &skip)?;
+        inputs.add_tree("", here, UNASKED, &left_out)?;
+    }
+    for named in &args.inputs {
+        let named = relative(named, here)?;
+        let skip = |path: &RelPath| path.to_string() != named && left_out(path);
+        inputs.add_tree(&named, &here.join(&named), Limits::NONE, &skip)?;
     }
     Ok(inputs)
 }
@@ -272,6 +274,8 @@ mod tests {
             inputs(&args(words), dir.path(), Path::new("/s")).unwrap().merkle(DigestFunction::Sha256).unwrap().files
         };
         assert_eq!((files(&["--in", "a.c"]), files(&["--no-in"]), files(&[])), (1, 0, 2));
+        let output_named_too = ["--in", "a.c", "--in", "b.c", "--out", "b.c"];
+        assert_eq!((files(&["--in", ".", "--out", "b.c"]), files(&output_named_too)), (1, 2));
         assert!(inputs(&args(&["--in", "c.c"]), dir.path(), Path::new("/s")).is_err());
     }
 
