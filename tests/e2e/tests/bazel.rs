@@ -31,8 +31,9 @@ fn googletest() {
 /// A machine with a server, and one project on it.
 struct World {
     root: Root,
-    home: Home,
+    // Ends before its home goes.
     server: Serve,
+    home: Home,
     workspace: PathBuf,
 }
 
@@ -93,7 +94,7 @@ impl World {
         home.must(&["toolchain", "add", "cc", "--from", "capture:/usr/bin/c++"]).unwrap();
         let workspace = home.work().join("project");
         project(&workspace).unwrap();
-        let world = Self { root: root.clone(), home, server, workspace };
+        let world = Self { root: root.clone(), server, home, workspace };
         world.lre(&["init", "--client", "bazel", "--yes"]);
         world.lre(&["init", "--check"]);
         world

@@ -5,8 +5,9 @@ use std::process::Output;
 
 /// A home with a server and a shell for a toolchain.
 struct World {
-    home: Home,
+    // Ends before its home goes.
     server: Serve,
+    home: Home,
 }
 
 impl World {
@@ -20,7 +21,7 @@ impl World {
         let tools = home.path().join("tools");
         lre_e2e::tools::few(&tools).unwrap();
         home.must(&["toolchain", "add", "tools", "--from", &format!("dir:{}", tools.display())]).unwrap();
-        Self { home, server }
+        Self { server, home }
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
