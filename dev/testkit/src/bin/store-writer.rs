@@ -21,7 +21,8 @@ async fn main() {
 
 /// Blob number `i` in one of the forms that a store takes.
 fn form(i: usize, bytes: Bytes, dir: &Path, staging: &Staging) -> io::Result<Blob> {
-    let path = dir.join("outputs").join(i.to_string());
+    // A name of this life alone: what an earlier one gave up belongs to the store.
+    let path = dir.join("outputs").join(format!("{}-{i}", std::process::id()));
     match i % 4 {
         0 => Ok(bytes.into()),
         1 => {
