@@ -1,7 +1,7 @@
 //! `lre run`: any command as a cached, hermetic action.
 use crate::args::RunArgs;
 use crate::client::{
-    ActionSpec, Client, Executed, Inputs, Limits, Options, Prepared, Stage, split_hint, stream_digests,
+    ActionSpec, Client, ClientError, Executed, Inputs, Limits, Options, Prepared, Stage, split_hint, stream_digests,
 };
 use crate::commands::{Context, Done, block_on};
 use crate::config::Written;
@@ -9,6 +9,7 @@ use crate::exit::{Exit, OrProblem, Problem};
 use crate::{pinned, ui};
 use lre_model::{ActionResult, Platform, RelPath};
 use lre_proto::{protobuf, re};
+use lre_store::StoreError;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io;
@@ -40,8 +41,15 @@ async fn act(args: &RunArgs, context: &Context) -> Done {
     let spec = spec(args, context, &here)?;
     let client = context.connect().await?;
     let prepared = client.prepare(spec).await?;
-    let executed = execute(&client, &prepared, args.no_cache).await?;
-    client.download(&executed.result, &here).await?;
+    let mut executed = execute(&client, &prepared, args.no_cache).await?;
+    match client.download(&executed.result, &here).await {
+        // The result was whole when we asked, and has lost an output since: it is made again.
+        Err(ClientError::Store(StoreError::Missing(_))) if executed.cached => {
+            executed = execute(&client, &prepared, true).await?;
+            client.download(&executed.result, &here).await?;
+        }
+        downloaded => drop(downloaded?),
+    }
     let took = begin.elapsed();
     streams(&client, &executed.result, args.json).await?;
     let missing = missing_outputs(args, &executed.result);

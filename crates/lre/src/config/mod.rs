@@ -33,10 +33,22 @@ pub fn load(flags: &Written) -> Result<(Config, Paths), Problem> {
     if let Some(workspace) = workspace(&here) {
         layers.extend(file(&workspace.join("lre.json5"))?);
     }
+    std::env::vars().filter_map(|(name, _)| misspelt(&name)).for_each(|text| eprintln!("warning: {text}"));
     layers.push(Layer::from_environment(|name| std::env::var(name).ok(), here.clone())?);
     layers.push(Layer { source: Source::Flags, written: flags.clone(), base: here });
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok((Config::new(&layers, &Facts { paths: &paths, cores })?, paths))
+}
+
+/// Variables of the family that are no settings: of our tests, and of actions.
+const NO_SETTINGS: [&str; 2] = ["LRE_TOOLCHAIN", "LRE_KERNEL_MUST_WORK"];
+
+/// What to say of a variable that looks like a setting and is none. No error: others may use such names.
+fn misspelt(name: &str) -> Option<String> {
+    let key = name.strip_prefix("LRE_")?.to_lowercase();
+    let known = NO_SETTINGS.contains(&name) || keys::KEYS.iter().any(|k| k.name == key);
+    let near = keys::nearest(&key).filter(|_| !known)?;
+    Some(format!("{name} is no setting; did you mean {}?", keys::variable(near)))
 }
 
 /// A file, where there is one. It must belong to this user (or to root): whoever can put an `lre.json5`
@@ -54,4 +66,17 @@ fn file(path: &Path) -> Result<Option<Layer>, Problem> {
             .hint(format!("look at it, then: cp it to a file of your own, or chown {} {}", uid(), path.display())));
     }
     Ok(Some(Layer::from_file(path.to_owned(), text)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_variables_are_named() {
+        assert_eq!(misspelt("LRE_SOLTS").unwrap(), "LRE_SOLTS is no setting; did you mean LRE_SLOTS?");
+        for fine in ["LRE_SLOTS", "LRE_TOOLCHAIN", "LRE_E2E_CACHE", "SLOTS", "PATH"] {
+            assert_eq!(misspelt(fine), None, "{fine}");
+        }
+    }
 }
