@@ -1,6 +1,7 @@
 //! The bytes of a blob, in whichever form somebody already has them.
 use bytes::Bytes;
 use lre_model::{Digest, DigestFunction, Hasher};
+use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -49,10 +50,13 @@ impl FileBlob {
     /// Opens a file as a blob that nobody has hashed yet.
     ///
     /// # Errors
-    /// The file cannot be opened, or is not a regular file.
+    /// The file cannot be opened, or is not a regular file; an owned one must not be a symlink either.
     pub fn open(path: impl Into<PathBuf>, origin: Origin) -> io::Result<Self> {
         let path = path.into();
-        let file = File::open(&path)?;
+        // A pipe must not keep us waiting for its writer, and what an action leaves must not lead us out.
+        let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        flags.set(OFlags::NOFOLLOW, origin == Origin::Owned);
+        let file = File::from(rustix::fs::open(&path, flags, Mode::empty())?);
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -224,5 +228,40 @@ impl Blob {
 impl From<Bytes> for Blob {
     fn from(bytes: Bytes) -> Self {
         Self::Bytes(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "content").unwrap();
+        symlink("file", at("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), Mode::RUSR).unwrap();
+        for origin in [Origin::Foreign, Origin::Owned, Origin::Store] {
+            assert_eq!(FileBlob::open(at("file"), origin).unwrap().size_bytes(), 7);
+            assert_eq!(FileBlob::open(at("link"), origin).is_ok(), origin != Origin::Owned, "{origin:?}");
+            assert!(FileBlob::open(at("pipe"), origin).is_err(), "nobody writes to it, nobody waits");
+            assert!(FileBlob::open(dir.path(), origin).is_err());
+            assert_eq!(FileBlob::open(at("none"), origin).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn a_foreign_file_is_never_proven() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        for function in DigestFunction::ALL {
+            let (digest, foreign) = FileBlob::hash(&path, Origin::Foreign, function).unwrap();
+            let (same, owned) = FileBlob::hash(&path, Origin::Owned, function).unwrap();
+            assert_eq!((digest, same), (Digest::of(function, b"content"), digest));
+            assert_eq!((foreign.proven(), owned.proven()), (None, Some(digest)));
+        }
     }
 }
