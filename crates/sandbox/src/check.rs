@@ -121,8 +121,10 @@ fn try_directory(directory: &Path) -> std::io::Result<()> {
     }
     let inside = CString::new(place.as_os_str().as_bytes())?;
     let said = in_namespaces(|report| probe::store(&inside, &ids.user, &ids.group, report));
-    // Overlayfs leaves a directory that nobody may enter.
-    let _ = std::fs::set_permissions(place.join("work/work"), std::fs::Permissions::from_mode(0o700));
+    // Overlayfs leaves directories that nobody may enter.
+    for inner in ["work/work", "work/work/incompat", "work/work/incompat/volatile"] {
+        let _ = std::fs::set_permissions(place.join(inner), std::fs::Permissions::from_mode(0o700));
+    }
     std::fs::remove_dir_all(&place)?;
     match probe::errors(&said?).next() {
         Some(None) => Ok(()),

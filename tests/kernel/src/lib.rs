@@ -15,7 +15,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 pub use programs::{MARK, living};
@@ -47,6 +47,7 @@ pub struct World {
     pub who: Who,
     /// Its folder on the host.
     pub directory: tempfile::TempDir,
+    programs: Arc<tempfile::TempDir>,
     socket: UnixStream,
     launcher: Child,
     next: u64,
@@ -125,9 +126,9 @@ impl World {
                 &["--as", &ordinary]
             }
         };
-        let (socket, launcher) = client::spawn(&programs.join("launcher"), arguments).expect("launcher");
+        let (socket, launcher) = client::spawn(&programs.path().join("launcher"), arguments).expect("launcher");
         socket.set_read_timeout(Some(PATIENCE * 2)).expect("timeout");
-        Self { who, directory, socket, launcher, next: 0, ended: BTreeMap::new() }
+        Self { who, directory, programs, socket, launcher, next: 0, ended: BTreeMap::new() }
     }
 
     /// A folder for something of this world, owned by its user.
@@ -151,9 +152,8 @@ impl World {
             .filter(|path| Path::new(path).exists())
             .map(|path| Step::BindReadOnly { host: text(path), inside: text(path) })
             .collect();
-        let programs = programs::ready();
         steps.extend([
-            Step::BindReadOnly { host: text(programs.join("tools")), inside: text("/tools") },
+            Step::BindReadOnly { host: text(self.programs.path().join("tools")), inside: text("/tools") },
             Step::Dev,
             Step::Proc,
             Step::Tmpfs { inside: text("/tmp"), bytes_max: 64 << 20 },
@@ -271,10 +271,12 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
         let _ = self.launcher.wait();
-        // Overlayfs leaves a folder that nobody may enter, and only its owner can change that.
+        // Overlayfs leaves folders that nobody may enter, and only their owner can change that.
         let work = fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
         for entry in work.filter(|e| e.file_name().to_string_lossy().starts_with("work")) {
-            let _ = fs::set_permissions(entry.path().join("work"), fs::Permissions::from_mode(0o700));
+            for inner in ["work", "work/incompat", "work/incompat/volatile"] {
+                let _ = fs::set_permissions(entry.path().join(inner), fs::Permissions::from_mode(0o700));
+            }
         }
     }
 }

@@ -4,25 +4,26 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Stands in the arguments of every program of a test that must be found, or not found, among the
 /// processes of the host.
 pub const MARK: &str = "lre-kernel-mark";
 
-static READY: OnceLock<tempfile::TempDir> = OnceLock::new();
+/// The folder with them, as long as a world uses it.
+static READY: Mutex<Weak<tempfile::TempDir>> = Mutex::new(Weak::new());
 
-/// The folder with them, made at first use.
+/// The folder with them, made where no world has it yet; removed with the last that has.
 ///
 /// All tests wait for it before they start anything: a file that is executed while another thread
 /// has just forked with the file open for writing gives ETXTBSY.
-pub(crate) fn directory(launcher: &Path) -> &'static Path {
-    READY.get_or_init(|| make(launcher)).path()
-}
-
-/// The same, when it is known to be there.
-pub(crate) fn ready() -> &'static Path {
-    READY.get().expect("a world was made").path()
+pub(crate) fn directory(launcher: &Path) -> Arc<tempfile::TempDir> {
+    let mut ready = READY.lock().unwrap_or_else(PoisonError::into_inner);
+    ready.upgrade().unwrap_or_else(|| {
+        let made = Arc::new(make(launcher));
+        *ready = Arc::downgrade(&made);
+        made
+    })
 }
 
 fn make(launcher: &Path) -> tempfile::TempDir {
