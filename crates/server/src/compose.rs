@@ -203,6 +203,7 @@ impl Server {
         check(&options)?;
         let disk = Arc::new(DiskStore::open(&options.store)?);
         let at = |folder: &str| disk.directory().join(folder);
+        check_overlay(&at("slots"))?;
         let registry = in_directory(at("toolchains/registry"), |path| Registry::open(path))?;
         check_default(&registry, options.default_toolchain.as_deref(), &at("toolchains/registry"))?;
         let staging = in_directory(at("staging"), |path| Staging::new(path))?;
@@ -336,6 +337,12 @@ fn check(options: &Options) -> Result<(), StartError> {
     // Never weaker in silence: where the kernel does not allow a sandbox, there is no server.
     let missing: Vec<_> = lre_worker::check_sandbox().into_iter().filter(|finding| !finding.ok).collect();
     if missing.is_empty() { Ok(()) } else { Err(StartError::Sandbox(missing)) }
+}
+
+/// Not every file system can be the upper layer of an overlay; the root of a container cannot, as a rule.
+fn check_overlay(slots: &Path) -> Result<(), StartError> {
+    let finding = lre_worker::check_directory(slots);
+    if finding.ok { Ok(()) } else { Err(StartError::Sandbox(vec![finding])) }
 }
 
 fn check_default(registry: &Registry, default: Option<&str>, directory: &Path) -> Result<(), StartError> {

@@ -43,13 +43,28 @@ pub(crate) fn gather(upper: &Path, lower: &InputTree, command: &Command) -> Resu
 
 /// Hashes stdout or stderr. Blocks. Nothing written: nothing to store.
 pub(crate) fn stream(path: &Path, function: DigestFunction) -> io::Result<Option<(Digest, Blob)>> {
-    match FileBlob::hash(path, Origin::Owned, function) {
-        Ok((digest, _)) if digest.size_bytes() == 0 => Ok(None),
-        Ok((digest, blob)) => Ok(Some((digest, Blob::File(blob)))),
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
         // The launcher opens it; where it did not come so far, nothing was written.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    if metadata.len() == 0 {
+        return Ok(None);
     }
+    readable(path, &metadata)?;
+    let (digest, blob) = FileBlob::hash(path, Origin::Owned, function)?;
+    Ok(Some((digest, Blob::File(blob))))
+}
+
+/// A command may take the owner's right to read away from what it writes, its stdout included
+/// (`chmod 0 /dev/stdout`); an ordinary user then cannot read it either.
+fn readable(path: &Path, metadata: &Metadata) -> io::Result<()> {
+    let mode = metadata.permissions().mode();
+    if mode & 0o400 != 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | 0o400))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,10 +133,8 @@ impl Gather<'_> {
         match found {
             Found::Input { digest, executable } => Ok((digest, executable)),
             Found::Written { path, metadata } => {
+                readable(&path, &metadata)?;
                 let mode = metadata.permissions().mode();
-                if mode & 0o400 == 0 {
-                    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode | 0o400))?;
-                }
                 let (digest, blob) = FileBlob::hash(path, Origin::Owned, self.function)?;
                 self.gathered.blobs.push((digest, Blob::File(blob)));
                 Ok((digest, mode & 0o111 != 0))

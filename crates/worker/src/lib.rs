@@ -18,7 +18,7 @@ mod run;
 mod slot_tree;
 
 // The server stands above this crate and not above the sandbox, and must ask before it starts.
-pub use lre_sandbox::{Finding, check as check_sandbox};
+pub use lre_sandbox::{Finding, check as check_sandbox, check_directory};
 
 pub use executor::{Executor, Failure, Outcome, Work};
 pub use launcher::LauncherProgram;

@@ -7,6 +7,7 @@ use crate::{Executor, Failure, Outcome, Work};
 use async_trait::async_trait;
 use lre_store::{BlobStore, Inodes};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +57,9 @@ impl LocalExecutor {
         lre_toolchain::sweep(&trees).map_err(io::Error::other)?;
         let directory = options.directory.join("slots");
         remove_tree(&directory)?;
+        // A command that root runs can leave set-user-ID files of root in its output layer. Nobody else may
+        // come near them.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         let slots = (0..options.slots).map(|slot| {
             let directory = directory.join(slot.to_string());
             std::fs::create_dir_all(&directory)?;

@@ -9,13 +9,16 @@ const OPEN_FILES_WANTED: u64 = 4096;
 /// A clock before this moment (2024-01-01) has not been set.
 const CLOCK_SECONDS_MIN: u64 = 1_704_067_200;
 
-/// Whether sandboxes can be made.
-pub fn sandbox() -> Vec<Finding> {
+/// Whether sandboxes can be made, and whether they can write where the store is or will be.
+pub fn sandbox(store: &Path) -> Vec<Finding> {
     let one = |found: lre_sandbox::Finding| match found.ok {
         true => Finding::ok(found.what, found.detail),
         false => Finding { level: Level::Fatal, ..Finding::fail(found.what, found.detail, found.fix) },
     };
-    lre_sandbox::check().into_iter().map(one).collect()
+    // To look must not make a store.
+    let there = store.ancestors().find(|directory| directory.is_dir()).unwrap_or(store);
+    let place = lre_sandbox::check_directory(there);
+    lre_sandbox::check().into_iter().chain([place]).map(one).collect()
 }
 
 /// Limits that slow down or break large builds.

@@ -64,7 +64,7 @@ impl Finding {
 /// # Errors
 /// None of its own: what is wrong is a finding.
 pub fn run(args: &JsonArgs, context: &Context) -> Done {
-    let mut findings = host::sandbox();
+    let mut findings = host::sandbox(&context.config.store);
     findings.extend(host::machine());
     findings.extend(store::look(context));
     findings.extend(bazel::look(context));
