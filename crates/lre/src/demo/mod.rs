@@ -128,7 +128,7 @@ async fn capture(client: &Client, progress: &Arc<Progress>, directory: &Path) ->
         .await
         .or_problem("this machine's compiler cannot be captured")
         .map_err(|problem| problem.hint("the demo needs a C++ compiler as /usr/bin/cc (on Debian: apt install g++)"))?;
-    let registry = Registry::open(&directory.join("store/toolchains/registry")).or_problem("no registry")?;
+    let registry = Registry::open(directory.join("store/toolchains/registry")).or_problem("no registry")?;
     registry.put(&added.toolchain).or_problem("the toolchain cannot be registered")?;
     Ok(added)
 }

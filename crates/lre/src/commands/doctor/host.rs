@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_described() {
-        assert!(!sandbox().is_empty());
+        assert!(!sandbox(&std::env::temp_dir().join("not-there")).is_empty());
         assert!(machine().iter().all(|finding| !finding.detail.is_empty()));
     }
 
