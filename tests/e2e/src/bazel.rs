@@ -76,6 +76,14 @@ impl Bazel {
         self.run(&["clean".to_owned()]).map(drop)
     }
 
+    /// What the last build left in `bazel-bin`: the digest of each file that a compiler, archiver or linker wrote.
+    pub fn outputs(&self) -> Result<BTreeMap<PathBuf, String>> {
+        let bin = fs::canonicalize(self.workspace.join("bazel-bin"))?;
+        let mut outputs = BTreeMap::new();
+        collect(&bin, &bin, &mut outputs)?;
+        Ok(outputs)
+    }
+
     fn offline(&self) -> Vec<String> {
         let stubs = self.home.join("stubs");
         STUBS.iter().map(|name| format!("--override_repository={name}={}", stubs.join(name).display())).collect()
@@ -101,6 +109,20 @@ impl Bazel {
 pub fn write_stubs(home: &Path) -> Result<()> {
     let stubs = Path::new(env!("CARGO_MANIFEST_DIR")).join("stubs");
     crate::projects::copy(&stubs, &home.join("stubs"))
+}
+
+fn collect(top: &Path, folder: &Path, outputs: &mut BTreeMap<PathBuf, String>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let kind = path.symlink_metadata()?;
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+        if kind.is_dir() && extension != "runfiles" {
+            collect(top, &path, outputs)?;
+        } else if kind.is_file() && ["", "a", "d", "o", "so"].contains(&extension) {
+            outputs.insert(path.strip_prefix(top)?.to_owned(), crate::packages::sha256_of(&path)?);
+        }
+    }
+    Ok(())
 }
 
 /// `INFO: 85 processes: 38 internal, 40 remote, 7 remote cache hit.`

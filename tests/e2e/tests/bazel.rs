@@ -28,6 +28,22 @@ fn googletest() {
     whole_story(&root, 60, |into| projects::googletest(&root, into));
 }
 
+#[test]
+fn another_cold_server_builds_the_same_bits() {
+    let root = Packages::of_this_checkout().ready().unwrap();
+    let (one, other) = (World::new(&root, projects::inkwell), World::new(&root, projects::inkwell));
+    let lock = |world: &World| fs::read_to_string(world.workspace.join("lre.lock")).unwrap();
+    assert_eq!(lock(&one), lock(&other), "a compiler that is captured twice is one toolchain");
+    let outputs = [one, other].map(|world| {
+        let me = world.first_person();
+        let cold = me.test(&["--config=lre"]).unwrap();
+        assert!(cold.other_than("remote").is_empty(), "nothing was known before: {:?}", cold.processes);
+        me.outputs().unwrap()
+    });
+    assert!(outputs[0].len() > 40, "{:?}", outputs[0]);
+    assert_eq!(outputs[0], outputs[1]);
+}
+
 /// A machine with a server, and one project on it.
 struct World {
     root: Root,

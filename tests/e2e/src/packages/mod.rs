@@ -166,7 +166,8 @@ fn cache_directory() -> PathBuf {
     Path::new(&env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache/lre-tests")
 }
 
-fn sha256_of(file: &Path) -> Result<String> {
+/// The SHA-256 of a file's content, in lower-case hexadecimal.
+pub(crate) fn sha256_of(file: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     std::io::copy(&mut File::open(file)?, &mut hasher)?;
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
