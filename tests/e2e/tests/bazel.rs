@@ -74,6 +74,17 @@ fn whole_story(root: &Root, at_least: usize, project: impl Fn(&Path) -> anyhow::
     let local = me.test(&["--config=lre", "--remote_executor="]).unwrap();
     all_hits("without the executor", &local, &cold);
     assert!(!local.actions.contains_key("Execute"), "nobody was asked to execute: {:?}", local.actions);
+
+    a_missing_toolchain_is_said_at_once(&world, &me);
+}
+
+/// What somebody sees in Bazel's output who has the lock file but not the toolchain: what is missing, and the command
+/// that brings it. A queue that waits for a platform for ever would be the other way.
+fn a_missing_toolchain_is_said_at_once(world: &World, me: &Bazel) {
+    world.lre(&["toolchain", "remove", "cc"]);
+    me.clean().unwrap();
+    let refused = me.test(&["--config=lre", "--noremote_accept_cached"]).unwrap_err().to_string();
+    assert!(refused.contains("lre toolchain add"), "{refused}");
 }
 
 /// Another home, another workspace path and output base, another environment; and where the test may do that
