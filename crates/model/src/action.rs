@@ -258,9 +258,12 @@ mod tests {
         Command::decode(&wire.encode_to_vec())
     }
 
+    /// What is done to a command that works.
+    type Change = fn(&mut re::Command);
+
     #[test]
     fn commands_that_cannot_work_name_their_field() {
-        let cases: [(&str, fn(&mut re::Command)); 8] = [
+        let cases: [(&str, Change); 8] = [
             ("command.arguments", |c| c.arguments.clear()),
             ("command.arguments[0]", |c| c.arguments = vec!["a\0b".into()]),
             ("command.output_paths[1]", |c| c.output_paths = vec!["a".into(), "/b".into()]),
