@@ -2,6 +2,7 @@
 use crate::jail::is_root;
 use crate::{binary, projects};
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -166,7 +167,7 @@ impl Serve {
 
     /// SIGTERM, and the wait for its end.
     pub fn terminate(mut self) -> Result<ExitStatus> {
-        self.signal("TERM")?;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let deadline = Instant::now() + PATIENCE;
         wait(&mut self.child, deadline).context("lre serve does not end")
     }
@@ -176,14 +177,6 @@ impl Serve {
         // A process that has ended already cannot be killed, which is no error here.
         let _ = self.child.kill();
         Ok(self.child.wait()?)
-    }
-
-    fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status()?;
-        if !status.success() {
-            bail!("process {} cannot be signalled", self.pid());
-        }
-        Ok(())
     }
 }
 
