@@ -66,6 +66,7 @@ pub async fn thousand_inputs(world: &mut World, bwrap: &Bubblewrap, report: &mut
             &theirs,
         ),
     );
+    println!("    stages, ms: {}", stats::stages(&stages));
     Ok(())
 }
 
