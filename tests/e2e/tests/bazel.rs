@@ -34,9 +34,10 @@ fn another_cold_server_builds_the_same_bits() {
     let (one, other) = (World::new(&root, projects::inkwell), World::new(&root, projects::inkwell));
     let lock = |world: &World| fs::read_to_string(world.workspace.join("lre.lock")).unwrap();
     assert_eq!(lock(&one), lock(&other), "a compiler that is captured twice is one toolchain");
-    let outputs = [one, other].map(|world| {
+    // The second time many more at once than there are slots, so in another order.
+    let outputs = [(one, "--jobs=2"), (other, "--jobs=64")].map(|(world, jobs)| {
         let me = world.first_person();
-        let cold = me.test(&["--config=lre"]).unwrap();
+        let cold = me.test(&["--config=lre", jobs]).unwrap();
         assert!(cold.other_than("remote").is_empty(), "nothing was known before: {:?}", cold.processes);
         me.outputs().unwrap()
     });
