@@ -105,7 +105,7 @@ impl World {
             tools: BTreeMap::new(),
             source: "dir:rootfs".to_owned(),
         };
-        Registry::open(&at.join("store/toolchains/registry"))?.put(&toolchain)?;
+        Registry::open(at.join("store/toolchains/registry"))?.put(&toolchain)?;
         let execution = ExecutionClient::new(channel.clone());
         Ok(Self { directory, server, channel, store, toolchain, execution, actions: 0 })
     }
