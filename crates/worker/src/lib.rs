@@ -15,6 +15,7 @@ mod prepare;
 mod ready;
 mod remembered;
 mod run;
+mod run_directory;
 mod slot_tree;
 
 // The server stands above this crate and not above the sandbox, and must ask before it starts.

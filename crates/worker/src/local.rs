@@ -2,6 +2,7 @@
 use crate::launcher::{Launcher, LauncherProgram};
 use crate::prepare::Dressing;
 use crate::ready::ReadyToolchains;
+use crate::run_directory::RunDirectories;
 use crate::slot_tree::{SlotTree, remove_tree};
 use crate::{Executor, Failure, Outcome, Work};
 use async_trait::async_trait;
@@ -10,7 +11,6 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -35,11 +35,10 @@ pub struct LocalExecutor {
     toolchains: ReadyToolchains,
     launcher: Launcher,
     slots: Vec<Slot>,
-    executions: AtomicU64,
 }
 
 struct Slot {
-    directory: PathBuf,
+    runs: Arc<RunDirectories>,
     /// The scheduler grants a slot to one execution at a time; the lock makes that certain.
     tree: Mutex<SlotTree>,
 }
@@ -64,7 +63,7 @@ impl LocalExecutor {
             let directory = directory.join(slot.to_string());
             std::fs::create_dir_all(&directory)?;
             let tree = Mutex::new(SlotTree::new(directory.join("tree")));
-            Ok(Slot { directory, tree })
+            Ok(Slot { runs: RunDirectories::new(directory), tree })
         });
         Ok(Self {
             slots: slots.collect::<io::Result<_>>()?,
@@ -72,20 +71,18 @@ impl LocalExecutor {
             store: options.store,
             inodes: options.inodes,
             launcher,
-            executions: 0.into(),
         })
     }
 
     async fn stages(&self, work: Work, cancel: &CancellationToken) -> Result<Outcome, Failure> {
         let slot = self.slots.get(work.slot).ok_or_else(|| Failure::Sandbox(format!("no slot {}", work.slot)))?;
         let mut tree = slot.tree.lock().await;
-        let number = self.executions.fetch_add(1, Ordering::Relaxed);
         let dressing = Dressing {
             store: self.store.as_ref(),
             inodes: &self.inodes,
             toolchains: &self.toolchains,
             tree: &mut tree,
-            run_directory: slot.directory.join(format!("run-{number}")),
+            run_directories: &slot.runs,
         };
         let prepared = dressing.prepare(work).await?;
         let ran = prepared.run(&self.launcher, cancel).await?;
