@@ -57,7 +57,8 @@ fn ensure(context: &Context, args: &UpArgs) -> Result<(Instance, bool), Problem>
 fn spawn(context: &Context, args: &UpArgs, log: &Log) -> Result<Child, Problem> {
     let log = log.file.try_clone().or_problem("cannot share the log")?;
     let mut command = Command::new(crate::machine::this_program()?);
-    command.arg("serve").arg("--store").arg(&context.config.store);
+    // What `ps` shows; the path is that of this very program, see there.
+    command.arg0("lre").arg("serve").arg("--store").arg(&context.config.store);
     for (flag, value) in flags(args) {
         command.arg(flag).arg(value);
     }

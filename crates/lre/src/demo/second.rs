@@ -8,6 +8,7 @@ use crate::exit::{OrProblem, Problem};
 use crate::ui::Progress;
 use lre_toolchain::Toolchain;
 use serde::{Deserialize, Serialize};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,6 +33,7 @@ pub fn build_elsewhere(home: &Path, socket: &Path, toolchain: &Toolchain) -> Res
     std::fs::create_dir_all(&directory).or_problem(failed)?;
     let order = Order { socket: socket.to_owned(), directory, toolchain: toolchain.clone() };
     let mut child = Command::new(crate::machine::this_program()?)
+        .arg0("lre")
         .args(["demo", FLAG])
         .env_clear()
         .env("HOME", home)
