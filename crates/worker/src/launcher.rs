@@ -77,6 +77,11 @@ impl Launcher {
         let running = running.as_mut().ok_or_else(|| io::Error::other("no launcher"))?;
         if let Some((id, sender)) = waiter {
             lock(&running.waiting).insert(id, sender);
+            // It may have gone between the look above and this line, and then nobody would ever answer.
+            if running.gone.is_cancelled() {
+                lock(&running.waiting).remove(&id);
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
         }
         running.writer.write_all(frame).await
     }

@@ -89,8 +89,12 @@ impl DiskStore {
         // Paths are handed to other threads and processes, so they must not depend on where we are.
         let layout = Layout::new(std::path::absolute(dir).map_err(io)?);
         let lock = lock::take(&layout)?;
-        let watermark = Watermark::read_before(&layout.synced(), watermark::now()).map_err(io)?;
         let boot = boot_id();
+        if !layout.room(Room::Blobs, DigestFunction::Sha256).exists() {
+            // In a store that is made now there is nothing to doubt, and nothing to look through first.
+            Watermark { boot: boot.clone(), until: 0 }.write(&layout.synced()).map_err(io)?;
+        }
+        let watermark = Watermark::read_before(&layout.synced(), watermark::now()).map_err(io)?;
         let inner = Arc::new(Inner {
             doubt_since: AtomicI64::new(watermark.doubt_since(boot.as_deref())),
             watermark: Mutex::new(watermark),
