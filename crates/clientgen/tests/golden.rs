@@ -2,7 +2,7 @@
 use lre_clientgen::Unsuitable;
 use lre_clientgen::bazel::{Address, Options, files, local_rc};
 use lre_model::{Digest, DigestFunction};
-use lre_toolchain::{CcFacts, Family, Kind, LockFile, Locked, Toolchain};
+use lre_toolchain::{CcFacts, Facts, Family, Kind, LockFile, Locked, Toolchain};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -57,7 +57,7 @@ fn gcc() -> Locked {
         cxx_link_libraries: owned(&["-lstdc++", "-lm"]),
         start_end_lib: false,
     };
-    Locked::new(&toolchain, Some(facts))
+    Locked::new(&toolchain, Facts { cc: Some(facts), ..Facts::default() })
 }
 
 fn clang_tree() -> Locked {
@@ -82,7 +82,7 @@ fn clang_tree() -> Locked {
         cxx_link_libraries: owned(&["-lc++", "-lm"]),
         start_end_lib: true,
     };
-    Locked::new(&toolchain, Some(facts))
+    Locked::new(&toolchain, Facts { cc: Some(facts), ..Facts::default() })
 }
 
 fn lock(locked: impl IntoIterator<Item = Locked>) -> LockFile {
@@ -144,7 +144,7 @@ fn what_cannot_be_generated_says_what_to_do() {
     assert!(files(&both, &named("clang")).is_ok());
     assert_eq!(files(&both, &named("gcc")), Err(Unsuitable::NoSuch("gcc".to_owned())));
     let mut unknown = gcc();
-    unknown.cc = None;
+    unknown.facts.cc = None;
     assert_eq!(files(&lock([unknown]), &Options::default()), Err(Unsuitable::NoCompiler));
     let odd = Options { prefix: Some("a b".to_owned()), ..Options::default() };
     assert_eq!(files(&lock([gcc()]), &odd), Err(Unsuitable::Prefix("a b".to_owned())));

@@ -1,9 +1,8 @@
 //! What a C and C++ toolchain is like: asked inside the sandbox, with only the tree mounted
 //! (TOOLCHAINS 5). What is generated for clients is made of these facts, never of the machine's.
 use crate::types::Family;
-use crate::{Toolchain, ToolchainError};
+use crate::{CcFacts, Toolchain, ToolchainError};
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use std::io;
 
 /// What a command in the sandbox did.
@@ -34,36 +33,6 @@ pub trait Prober: Send + Sync {
     /// Runs `arguments` in a directory that holds the files `inputs` (name and content), with the
     /// toolchain's environment. A command that fails is no error.
     async fn probe(&self, arguments: &[String], inputs: &[(&str, &str)]) -> io::Result<Probed>;
-}
-
-/// What is known of a C and C++ toolchain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CcFacts {
-    /// Which compiler.
-    pub family: Family,
-    /// The first line of `--version`.
-    pub version: String,
-    /// What it compiles for: `x86_64-linux-gnu`.
-    pub triple: String,
-    /// `glibc_2.36`, `musl`, `unknown`.
-    pub libc: String,
-    /// Which linker: the first line of its `--version`.
-    pub linker: String,
-    /// Where it looks for headers of C, normalised, in order.
-    pub c_include_directories: Vec<String>,
-    /// Where it looks for headers of C++, normalised, in order.
-    pub cxx_include_directories: Vec<String>,
-    /// Of the flags that make compilation deterministic or better, those that it takes.
-    pub compile_flags: Vec<String>,
-    /// The same for C++ only.
-    pub cxx_flags: Vec<String>,
-    /// The same for linking.
-    pub link_flags: Vec<String>,
-    /// What a C++ program is linked with when the C driver links it.
-    pub cxx_link_libraries: Vec<String>,
-    /// Whether the linker takes `--start-lib` and `--end-lib`.
-    pub start_end_lib: bool,
 }
 
 /// `-fno-canonical-system-headers` and `-no-canonical-prefixes`: no real paths where symlinks were

@@ -4,6 +4,7 @@
 mod capture;
 mod difference;
 mod error;
+mod facts;
 mod import;
 mod introspect;
 mod layout;
@@ -19,8 +20,9 @@ mod types;
 pub use capture::{Captured, capture};
 pub use difference::first_difference;
 pub use error::{Mismatch, ToolchainError};
+pub use facts::{CcFacts, CustomFacts, Facts, JavaFacts, RustFacts};
 pub use import::{Imported, Warning, import_directory, import_layout};
-pub use introspect::{CcFacts, Probed, Prober, introspect};
+pub use introspect::{Probed, Prober, introspect};
 pub use layout::{Entry, Layout};
 pub use lock::{LockFile, Locked};
 pub use materialise::{load_tree, materialise, sweep};

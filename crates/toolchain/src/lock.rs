@@ -3,7 +3,7 @@
 use crate::error::{Mismatch, ToolchainError, io_at};
 use crate::nearest::nearest;
 use crate::registry::check_name;
-use crate::{CcFacts, Kind, Toolchain};
+use crate::{Facts, Kind, Toolchain};
 use lre_model::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,9 +39,9 @@ pub struct Locked {
     pub environment: BTreeMap<String, String>,
     /// Where it can be had, in order of trial.
     pub sources: Vec<String>,
-    /// What its C and C++ compiler is like.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cc: Option<CcFacts>,
+    /// What was found out about it.
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
+    pub facts: Facts,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,7 +54,7 @@ struct Written {
 impl Locked {
     /// Pins a toolchain.
     #[must_use]
-    pub fn new(toolchain: &Toolchain, cc: Option<CcFacts>) -> Self {
+    pub fn new(toolchain: &Toolchain, facts: Facts) -> Self {
         Self {
             name: toolchain.name.clone(),
             kind: toolchain.kind,
@@ -63,7 +63,7 @@ impl Locked {
             tools: toolchain.tools.clone(),
             environment: toolchain.environment.clone(),
             sources: vec![toolchain.source.clone()],
-            cc,
+            facts,
         }
     }
 
@@ -229,7 +229,7 @@ mod tests {
             tools: [("cc".to_owned(), "/usr/bin/cc".to_owned()), ("ar".to_owned(), "/usr/bin/ar".to_owned())].into(),
             source: "capture:/usr/bin/cc".to_owned(),
         };
-        Locked::new(&toolchain, None)
+        Locked::new(&toolchain, Facts::default())
     }
 
     fn lock() -> LockFile {

@@ -48,7 +48,7 @@ pub fn files(lock: &LockFile, options: &Options) -> Result<BTreeMap<String, Stri
 }
 
 fn choose<'a>(lock: &'a LockFile, name: Option<&str>) -> Result<(&'a Locked, &'a CcFacts), Unsuitable> {
-    let mut suitable: Vec<_> = lock.toolchains().iter().filter_map(|t| Some((t, t.cc.as_ref()?))).collect();
+    let mut suitable: Vec<_> = lock.toolchains().iter().filter_map(|t| Some((t, t.facts.cc.as_ref()?))).collect();
     if let Some(name) = name {
         suitable.retain(|(t, _)| t.name == name);
         return suitable.first().copied().ok_or_else(|| Unsuitable::NoSuch(name.to_owned()));

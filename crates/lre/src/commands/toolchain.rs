@@ -105,9 +105,10 @@ fn pin(here: &Path, toolchain: &Toolchain, ask: bool) -> Result<Option<PathBuf>,
         }
         (None, false) => return Ok(None),
     };
-    // What was found out about its compiler still holds if it is the same tree.
-    let cc = lock.get(&toolchain.name).filter(|old| old.digest == toolchain.digest).and_then(|old| old.cc.clone());
-    lock.put(Locked::new(toolchain, cc));
+    // What was found out about it still holds if it is the same tree.
+    let known = lock.get(&toolchain.name).filter(|old| old.digest == toolchain.digest);
+    let facts = known.map(|old| old.facts.clone()).unwrap_or_default();
+    lock.put(Locked::new(toolchain, facts));
     lock.write(&path).or_problem("the toolchain is installed, but not pinned")?;
     Ok(Some(path))
 }

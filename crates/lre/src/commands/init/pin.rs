@@ -4,7 +4,7 @@ use crate::exit::{Exit, OrProblem, Problem};
 use crate::session::Session;
 use crate::{holdings, pinned, ui};
 use lre_toolchain::{
-    Kind, LockFile, Locked, Source, Toolchain, ToolchainError, Wanted, first_difference, introspect, load_tree,
+    Facts, Kind, LockFile, Locked, Source, Toolchain, ToolchainError, Wanted, first_difference, introspect, load_tree,
 };
 
 /// A lock file in which the toolchain is pinned with everything that clients want to know.
@@ -133,7 +133,7 @@ fn toolchain_problem(locked: &Locked, e: &ToolchainError) -> Problem {
 
 /// Puts the toolchain into the lock with what is known of its compiler; asked in the sandbox, once.
 async fn add(context: &Context, lock: &mut LockFile, toolchain: Toolchain) -> Result<(), Problem> {
-    let known = lock.get(&toolchain.name).filter(|old| old.digest == toolchain.digest && old.cc.is_some());
+    let known = lock.get(&toolchain.name).filter(|old| old.digest == toolchain.digest && old.facts.cc.is_some());
     if known.is_some() {
         return Ok(());
     }
@@ -150,6 +150,6 @@ async fn add(context: &Context, lock: &mut LockFile, toolchain: Toolchain) -> Re
             e => problem.because(Box::new(e) as Box<dyn std::error::Error>),
         }
     })?;
-    lock.put(Locked::new(&toolchain, Some(facts)));
+    lock.put(Locked::new(&toolchain, Facts { cc: Some(facts), ..Facts::default() }));
     Ok(())
 }
