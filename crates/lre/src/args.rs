@@ -245,11 +245,12 @@ Examples:
 pub struct ToolchainAddArgs {
     /// What to call it.
     pub name: String,
-    /// Where it comes from: capture:COMPILER or dir:DIRECTORY.
+    /// Where it comes from: capture:COMPILER, deb:PACKAGES, nix:STORE-PATH, oci:IMAGE, archive:FILE-or-URL, zig:WHEEL or
+    /// dir:DIRECTORY.
     #[arg(long, value_name = "SOURCE")]
     pub from: String,
-    /// How it is mounted: rootfs as /, tree below /lre/toolchains [default: rootfs].
-    #[arg(long, value_name = "KIND", value_parser = ["rootfs", "tree"])]
+    /// How it is mounted: rootfs as /, tree below /lre/toolchains, nix below /nix/store [default: what the source gives].
+    #[arg(long, value_name = "KIND", value_parser = ["rootfs", "tree", "nix"])]
     pub kind: Option<String>,
     /// A further program or file to capture; may be repeated.
     #[arg(long, value_name = "PATH")]

@@ -5,7 +5,7 @@ use crate::commands::Context;
 use crate::exit::{OrProblem, Problem};
 use crate::instance::Instance;
 use lre_store::{BlobStore, DiskStore, OpenError};
-use lre_toolchain::Registry;
+use lre_toolchain::{Access, Registry};
 use std::sync::Arc;
 
 /// Opens the store of the configuration.
@@ -38,4 +38,10 @@ pub async fn open(context: &Context) -> Result<Arc<dyn BlobStore>, Problem> {
 pub fn registry(context: &Context) -> Result<Registry, Problem> {
     let directory = context.config.store.join("toolchains/registry");
     Registry::open(&directory).or_problem(format!("cannot use {}", directory.display()))
+}
+
+/// How toolchains are fetched. What waits for the store waits on its file system.
+#[must_use]
+pub fn access(context: &Context) -> Access {
+    Access::at(context.config.store.join("toolchains/incoming"))
 }

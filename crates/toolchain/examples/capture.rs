@@ -1,7 +1,7 @@
 //! Captures a compiler into a directory, timed: `cargo run -p lre-toolchain --example capture -- /usr/bin/cc DIR`.
 use lre_model::DigestFunction;
 use lre_store::{DiskStore, Inodes};
-use lre_toolchain::{Kind, Progress, Source, Stage, Wanted, add, materialise};
+use lre_toolchain::{Access, Kind, Progress, Source, Stage, Wanted, add, materialise};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,10 +33,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         kind: Kind::Rootfs,
         source: Source::Capture(compiler.into()),
         also: arguments.map(Into::into).collect(),
+        expected: None,
     };
     let start = Instant::now();
     let stages = Arc::new(Stages(start, Mutex::default()));
-    let added = add(&store, DigestFunction::Sha256, &wanted, stages.clone()).await?;
+    let added =
+        add(&store, DigestFunction::Sha256, &wanted, &Access::at(directory.join("incoming")), stages.clone()).await?;
     println!("{:?} in {:?}", added.imported, start.elapsed());
     println!("{:?}", stages.1.lock().unwrap_or_else(PoisonError::into_inner));
     println!("{:#?}", added.toolchain);

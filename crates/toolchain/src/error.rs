@@ -4,12 +4,21 @@ use lre_store::StoreError;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What people can write.
+const SOURCES: &str = "write `capture:/usr/bin/cc`, `deb:cc-debian12`, `deb:gcc,g++`, `nix:/nix/store/...`, \
+    `oci:PATH-or-REFERENCE`, `archive:FILE-or-URL#sha256`, `zig:WHEEL` or `dir:/path/to/tree`";
+
 /// What can go wrong with a toolchain.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolchainError {
     /// The user's turn: write another source.
-    #[error("`{0}` is not a source of toolchains: write `capture:/usr/bin/cc` or `dir:/path/to/tree`")]
-    Source(String),
+    #[error("`{text}` is not a source of toolchains: {}", .problem.as_deref().unwrap_or(SOURCES))]
+    Source {
+        /// What was written.
+        text: String,
+        /// What is wrong with it, where its scheme is known.
+        problem: Option<String>,
+    },
     /// The user's turn: names in a tree are UTF-8 (REAPI, `Directory`), and so are the targets of symlinks.
     #[error("{} is not valid UTF-8, so it cannot be part of a toolchain: rename or remove it", .0.display())]
     NotUtf8(PathBuf),

@@ -5,7 +5,7 @@ use crate::layout::{Entry, Layout, dropped_attributes};
 use crate::progress::{Progress, Stage};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use lre_model::{Digest, DigestFunction, Directory, Node, RelPath};
+use lre_model::{Digest, DigestFunction, Directory, InputTree, Node, RelPath};
 use lre_store::{Blob, BlobStore, FileBlob, Hold, Origin, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -31,6 +31,29 @@ pub struct Imported {
     pub warnings: Vec<Warning>,
     /// Keeps the tree in the store until somebody else holds it.
     pub hold: Hold,
+}
+
+impl Imported {
+    /// A tree that the store has.
+    pub(crate) fn of_tree(tree: &InputTree, warnings: Vec<Warning>, hold: Hold) -> Self {
+        let (mut files, mut directories, mut bytes) = (0, 0, 0);
+        // As often as they occur, as in an import.
+        let mut left = vec![tree.root.0];
+        while let Some(directory) = left.pop().and_then(|digest| tree.get(&digest)) {
+            directories += 1;
+            for (_, node) in directory.children() {
+                match node {
+                    Node::File { digest, .. } => {
+                        files += 1;
+                        bytes += digest.size_bytes();
+                    }
+                    Node::Directory { digest } => left.push(*digest),
+                    Node::Symlink { .. } => {}
+                }
+            }
+        }
+        Self { digest: tree.root.0, files, directories, bytes, warnings, hold }
+    }
 }
 
 impl fmt::Debug for Imported {
@@ -131,7 +154,7 @@ fn layout_nodes<'a>(layout: &'a Layout, tree: &Tree) -> Vec<(&'a [String], Optio
         .map(|(path, entry)| {
             let node = match entry {
                 Entry::Symlink { target } => Some(Node::Symlink { target: target.clone() }),
-                Entry::Host(_) | Entry::Bytes { .. } => tree.nodes.get(path).cloned(),
+                Entry::Host(_) | Entry::Bytes { .. } | Entry::Stored { .. } => tree.nodes.get(path).cloned(),
                 Entry::Directory => None,
             };
             (path.segments(), node)
@@ -183,6 +206,8 @@ impl Tree {
 enum Content {
     File(PathBuf),
     Bytes(Bytes),
+    /// It should be in the store.
+    Stored,
 }
 
 /// Hashes every file, once, and remembers where the bytes of each digest are.
@@ -215,11 +240,19 @@ async fn read_all(
         progress.update(Stage::Hashing, tree.bytes, total);
     }
     for (path, entry) in layout.iter() {
-        if let Entry::Bytes { content, executable } = entry {
-            let digest = Digest::of(function, content);
-            tree.add(path.clone(), Node::File { digest, executable: *executable }, digest);
-            sources.entry(digest).or_insert_with(|| Content::Bytes(content.clone()));
-        }
+        let (digest, executable) = match entry {
+            Entry::Bytes { content, executable } => {
+                let digest = Digest::of(function, content);
+                sources.entry(digest).or_insert_with(|| Content::Bytes(content.clone()));
+                (digest, *executable)
+            }
+            Entry::Stored { digest, executable } => {
+                sources.entry(*digest).or_insert(Content::Stored);
+                (*digest, *executable)
+            }
+            _ => continue,
+        };
+        tree.add(path.clone(), Node::File { digest, executable }, digest);
     }
     Ok((tree, sources))
 }
@@ -279,6 +312,7 @@ async fn write_missing(
 
 async fn write(store: &dyn BlobStore, digest: Digest, from: Content) -> Result<(), ToolchainError> {
     let (blob, path) = match from {
+        Content::Stored => return Err(StoreError::Missing(digest).into()),
         Content::Bytes(bytes) => (Blob::Bytes(bytes), None),
         Content::File(path) => {
             let open = path.clone();

@@ -2,9 +2,10 @@
 use crate::error::{ToolchainError, io_at};
 use crate::import::Warning;
 use bytes::Bytes;
-use lre_model::RelPath;
+use lre_model::{Digest, RelPath};
 use std::collections::BTreeMap;
 use std::fs::{self, FileType};
+use std::ops::Bound;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,13 @@ pub enum Entry {
     Bytes {
         /// Its content.
         content: Bytes,
+        /// Whether it may be executed.
+        executable: bool,
+    },
+    /// A regular file whose content is in the store already.
+    Stored {
+        /// Of its content.
+        digest: Digest,
         /// Whether it may be executed.
         executable: bool,
     },
@@ -39,6 +47,30 @@ impl Layout {
     /// Puts `entry` at `path`, in place of what was there.
     pub fn insert(&mut self, path: RelPath, entry: Entry) {
         self.entries.insert(path, entry);
+    }
+
+    /// Puts `entry` at `path` as a later layer does: a directory keeps what is below it where a directory stands,
+    /// anything else replaces all that stands at or below `path`.
+    pub fn replace(&mut self, path: RelPath, entry: Entry) {
+        if entry != Entry::Directory {
+            self.clear(&path);
+        }
+        self.insert(path, entry);
+    }
+
+    /// Removes what stands at `path`, and all below it.
+    pub fn remove(&mut self, path: &RelPath) {
+        self.clear(path);
+        self.entries.remove(path);
+    }
+
+    /// Removes all that stands below `path`.
+    pub fn clear(&mut self, path: &RelPath) {
+        // What is below a path follows it at once, in the order of paths.
+        let below = |p: &&RelPath| p.segments().starts_with(path.segments());
+        let range = (Bound::Excluded(path), Bound::Unbounded);
+        let gone: Vec<_> = self.entries.range(range).map(|(p, _)| p).take_while(below).cloned().collect();
+        gone.iter().for_each(|path| drop(self.entries.remove(path)));
     }
 
     /// What stands at `path`.

@@ -1,11 +1,13 @@
 //! Toolchains pinned by content: lock file, sources, import, registry, introspection.
 #![forbid(unsafe_code)]
 
+mod access;
 mod capture;
 mod difference;
 mod error;
 mod facts;
 mod import;
+mod intake;
 mod introspect;
 mod layout;
 mod lock;
@@ -14,9 +16,10 @@ mod nearest;
 mod progress;
 mod registry;
 mod resolve;
-mod source;
+mod sources;
 mod types;
 
+pub use access::Access;
 pub use capture::{Captured, capture};
 pub use difference::first_difference;
 pub use error::{Mismatch, ToolchainError};
@@ -29,5 +32,5 @@ pub use materialise::{load_tree, materialise, sweep};
 pub use progress::{Progress, Stage};
 pub use registry::{Registry, check_name};
 pub use resolve::{Accepted, Refused, Resolved, resolve};
-pub use source::{Added, Source, Wanted, add};
+pub use sources::{Added, Archive, Cas, Deb, Nix, Oci, Source, Wanted, Zig, add};
 pub use types::{Closure, Family, Kind, Toolchain};

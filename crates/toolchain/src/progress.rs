@@ -5,6 +5,10 @@
 pub enum Stage {
     /// Asking the compiler, walking directories: counts files found; the total is not known (0).
     Finding,
+    /// Downloading: counts bytes.
+    Fetching,
+    /// Reading an archive: counts bytes taken out of it; the total is not known (0).
+    Unpacking,
     /// Reading and hashing: counts bytes.
     Hashing,
     /// Writing what the store does not have: counts bytes.

@@ -172,6 +172,7 @@ fn add_command(kind: Kind) -> String {
     match kind {
         Kind::Rootfs => "lre toolchain add NAME --from capture:/usr/bin/cc".to_owned(),
         Kind::Tree => "lre toolchain add NAME --from dir:PATH --kind tree".to_owned(),
+        Kind::Nix => "lre toolchain add NAME --from nix:/nix/store/HASH-NAME".to_owned(),
     }
 }
 
@@ -249,7 +250,12 @@ mod tests {
         refused(&[("OSFamily", "windows")], &installed, "OSFamily", &["`linux`", "`windows`"]);
         refused(&[("ISA", "mips")], &installed, "ISA", &[ISA.1, "`mips`"]);
         refused(&[("OSFamly", "linux")], &installed, "OSFamly", &["did you mean `OSFamily`", "lre.json5"]);
-        refused(&[("container-image", "x")], &installed, "container-image", &["known: lre-rootfs, lre-toolchain"]);
+        refused(
+            &[("container-image", "x")],
+            &installed,
+            "container-image",
+            &["known: lre-rootfs, lre-toolchain, lre-nix"],
+        );
         let mut typo = root.digest.to_string();
         typo.replace_range(3..4, if &typo[3..4] == "0" { "1" } else { "0" });
         let near = format!("did you mean `{}`", root.digest);

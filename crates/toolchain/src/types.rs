@@ -12,11 +12,13 @@ pub enum Kind {
     Rootfs,
     /// At `/lre/toolchains/<hash>`: a relocatable tree.
     Tree,
+    /// Below `/nix/store`: the names at the top of the tree are those of store paths.
+    Nix,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Rootfs, Self::Tree];
+    pub const ALL: [Self; 3] = [Self::Rootfs, Self::Tree, Self::Nix];
 
     /// The platform property that names a toolchain of this kind.
     #[must_use]
@@ -24,6 +26,7 @@ impl Kind {
         match self {
             Self::Rootfs => "lre-rootfs",
             Self::Tree => "lre-toolchain",
+            Self::Nix => "lre-nix",
         }
     }
 }
@@ -33,6 +36,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Rootfs => "rootfs",
             Self::Tree => "tree",
+            Self::Nix => "nix",
         })
     }
 }
@@ -102,7 +106,25 @@ impl Toolchain {
         match self.kind {
             Kind::Rootfs => "/".to_owned(),
             Kind::Tree => format!("/lre/toolchains/{}", self.digest.hash_text()),
+            Kind::Nix => "/nix/store".to_owned(),
         }
+    }
+
+    /// Turns paths from the top of the tree into paths of the sandbox: only with the digest is it known where a
+    /// tree will be.
+    pub(crate) fn locate(&mut self) {
+        let mount = self.mount();
+        if mount != "/" {
+            self.tools.values_mut().for_each(|path| *path = format!("{mount}{path}"));
+        }
+        let default = default_path(self.kind, &mount);
+        self.environment.retain(|name, value| name != "PATH" || Some(&*value) != default.as_ref());
+    }
+
+    /// Where programs are looked for in this toolchain: what its source says, else what the sandbox does.
+    #[must_use]
+    pub fn path(&self) -> Option<String> {
+        self.environment.get("PATH").cloned().or_else(|| default_path(self.kind, &self.mount()))
     }
 }
 
@@ -114,21 +136,24 @@ pub struct Closure {
 }
 
 impl Closure {
-    /// What the command gets where it does not set it itself. The first toolchain that sets a
-    /// variable wins, except that the `PATH`s of all are joined in order.
+    /// The `PATH` of a command that does not set it itself. It follows from the digests alone: what a registry or a
+    /// lock file says of a toolchain's environment reaches actions through the client, never in silence.
     #[must_use]
-    pub fn environment(&self) -> BTreeMap<String, String> {
-        let mut environment = BTreeMap::new();
-        for (name, value) in self.toolchains.iter().flat_map(|t| &t.environment) {
-            environment
-                .entry(name.clone())
-                .and_modify(|present: &mut String| {
-                    if name == "PATH" {
-                        *present = format!("{present}:{value}");
-                    }
-                })
-                .or_insert_with(|| value.clone());
-        }
-        environment
+    pub fn path(&self) -> Option<String> {
+        // Trees before the rootfs: whoever asks for a tree wants its tools.
+        let trees = self.toolchains.iter().filter(|t| t.kind != Kind::Rootfs);
+        let roots = self.toolchains.iter().filter(|t| t.kind == Kind::Rootfs);
+        let paths: Vec<_> = trees.chain(roots).filter_map(|t| default_path(t.kind, &t.mount())).collect();
+        (!paths.is_empty()).then(|| paths.join(":"))
+    }
+}
+
+/// Where the sandbox looks for programs of a toolchain at `mount`.
+fn default_path(kind: Kind, mount: &str) -> Option<String> {
+    match kind {
+        Kind::Rootfs => Some("/usr/bin:/bin".to_owned()),
+        Kind::Tree => Some(format!("{mount}/bin:{mount}/usr/bin")),
+        // Which of many store paths is meant is not to be seen from the tree.
+        Kind::Nix => None,
     }
 }

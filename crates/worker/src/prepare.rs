@@ -43,7 +43,7 @@ impl Dressing<'_> {
         let directory = self.run_directories.take().map_err(|e| laying_out(e.into()))?;
         make_parents(&directory.upper(), &loaded.command, &loaded.inputs)?;
         let toolchains: Vec<_> = toolchains.iter().map(AsRef::as_ref).collect();
-        let path = work.closure.environment().remove("PATH");
+        let path = work.closure.path();
         let places = Places {
             lower: self.tree.path(),
             upper: &directory.upper(),

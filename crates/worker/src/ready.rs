@@ -76,7 +76,7 @@ impl ReadyToolchains {
             .await
             .map_err(|e| broken(&e))?;
         let steps = match toolchain.kind {
-            Kind::Tree => vec![bind(&root, &toolchain.mount()).map_err(|e| broken(&e))?],
+            Kind::Tree | Kind::Nix => vec![bind(&root, &toolchain.mount()).map_err(|e| broken(&e))?],
             Kind::Rootfs => rootfs(toolchain.digest, &root, store).await.map_err(|e| broken(&e))?,
         };
         Ok(Arc::new(ReadyToolchain { steps }))

@@ -6,7 +6,7 @@ use crate::{holdings, pinned, ui};
 use lre_model::{Digest, DigestFunction};
 use lre_store::{Blob, BlobStore, StoreError};
 use lre_toolchain::{
-    Added, Kind, LockFile, Locked, Progress, Source, Stage, Toolchain, ToolchainError, Wanted, load_tree,
+    Access, Added, Kind, LockFile, Locked, Progress, Source, Stage, Toolchain, ToolchainError, Wanted, load_tree,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -28,10 +28,12 @@ pub fn run(args: &ToolchainArgs, context: &Context) -> Done {
 
 fn add(args: &ToolchainAddArgs, context: &Context) -> Done {
     let here = std::env::current_dir().or_problem("the current directory cannot be found")?;
+    let source: Source = args.from.parse().map_err(|e: ToolchainError| source_problem(&e))?;
     let wanted = Wanted {
         name: args.name.clone(),
-        kind: if args.kind.as_deref() == Some("tree") { Kind::Tree } else { Kind::Rootfs },
-        source: args.from.parse().map_err(|e: ToolchainError| source_problem(&e))?,
+        kind: kind(args.kind.as_deref(), &source),
+        source,
+        expected: None,
         also: args.also.iter().map(PathBuf::from).collect(),
     };
     let added = block_on(install(context, &wanted))?;
@@ -60,7 +62,7 @@ fn add(args: &ToolchainAddArgs, context: &Context) -> Done {
 /// # Errors
 /// A source that cannot be had, or a store that cannot be written.
 pub async fn install(context: &Context, wanted: &Wanted) -> Result<Added, Problem> {
-    let added = import(&*holdings::open(context).await?, wanted).await?;
+    let added = import(&*holdings::open(context).await?, wanted, &holdings::access(context)).await?;
     holdings::registry(context)?.put(&added.toolchain).or_problem("cannot register the toolchain")?;
     Ok(added)
 }
@@ -69,9 +71,9 @@ pub async fn install(context: &Context, wanted: &Wanted) -> Result<Added, Proble
 ///
 /// # Errors
 /// A source that cannot be had, or a store that cannot be written.
-pub async fn import(store: &dyn BlobStore, wanted: &Wanted) -> Result<Added, Problem> {
+pub async fn import(store: &dyn BlobStore, wanted: &Wanted, access: &Access) -> Result<Added, Problem> {
     let progress = Arc::new(Shown::default());
-    let added = lre_toolchain::add(store, DigestFunction::default(), wanted, progress.clone()).await;
+    let added = lre_toolchain::add(store, DigestFunction::default(), wanted, access, progress.clone()).await;
     progress.0.clear();
     let added = added.map_err(|e| {
         let problem = Problem::error(format!("cannot add the toolchain `{}` from {}", wanted.name, wanted.source));
@@ -89,6 +91,12 @@ fn warn(warnings: &[lre_toolchain::Warning]) {
     if let Some(more @ 1..) = warnings.len().checked_sub(SHOWN_MAX) {
         eprintln!("{head} and {more} more like these (--json lists all)");
     }
+}
+
+/// The kind that was asked for, else what the source gives as a rule.
+fn kind(asked: Option<&str>, source: &Source) -> Kind {
+    let named = asked.and_then(|asked| Kind::ALL.into_iter().find(|kind| kind.to_string() == asked));
+    named.unwrap_or(source.kinds()[0])
 }
 
 fn source_problem(e: &ToolchainError) -> Problem {
@@ -121,6 +129,9 @@ impl Progress for Shown {
     fn update(&self, stage: Stage, done: u64, total: u64) {
         let line = match (stage, total) {
             (Stage::Finding, _) => format!("finding files: {done}"),
+            (Stage::Fetching, 0) => format!("fetching {}", ui::bytes(done)),
+            (Stage::Fetching, total) => format!("fetching {} of {}", ui::bytes(done), ui::bytes(total)),
+            (Stage::Unpacking, _) => format!("unpacking {}", ui::bytes(done)),
             (Stage::Hashing, 0) => format!("hashing {}", ui::bytes(done)),
             (Stage::Hashing, total) => format!("hashing {} of {}", ui::bytes(done), ui::bytes(total)),
             (Stage::Storing, total) => format!("storing {} of {}", ui::bytes(done), ui::bytes(total)),

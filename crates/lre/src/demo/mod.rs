@@ -13,7 +13,7 @@ use crate::ui::{self, Progress, span};
 use build::{Builder, Built};
 use lre_model::DigestFunction;
 use lre_server::compose::Server;
-use lre_toolchain::{Added, Kind, Registry, Source, Stage, Wanted};
+use lre_toolchain::{Access, Added, Kind, Registry, Source, Stage, Wanted};
 use project::Project;
 use std::path::Path;
 use std::sync::Arc;
@@ -122,9 +122,11 @@ async fn capture(client: &Client, progress: &Arc<Progress>, directory: &Path) ->
         kind: Kind::Rootfs,
         source: Source::DEFAULT.parse().or_problem("the default source")?,
         also: Vec::new(),
+        expected: None,
     };
+    let access = Access::at(directory.join("incoming"));
     let heard = Arc::new(Shown(Arc::clone(progress)));
-    let added = lre_toolchain::add(client.store().as_ref(), DigestFunction::Sha256, &wanted, heard)
+    let added = lre_toolchain::add(client.store().as_ref(), DigestFunction::Sha256, &wanted, &access, heard)
         .await
         .or_problem("this machine's compiler cannot be captured")
         .map_err(|problem| problem.hint("the demo needs a C++ compiler as /usr/bin/cc (on Debian: apt install g++)"))?;
@@ -142,6 +144,7 @@ impl lre_toolchain::Progress for Shown {
             Stage::Finding => format!("capturing this machine's compiler: {done} files"),
             Stage::Hashing => format!("hashing: {} of {}", ui::bytes(done), ui::bytes(total)),
             Stage::Storing => format!("storing: {} of {}", ui::bytes(done), ui::bytes(total)),
+            Stage::Fetching | Stage::Unpacking => format!("fetching: {}", ui::bytes(done)),
             Stage::Materialising => format!("laying out: {done} of {total} files"),
         });
     }

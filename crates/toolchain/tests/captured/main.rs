@@ -8,7 +8,7 @@ mod sandbox;
 use lre_model::DigestFunction;
 use lre_sandbox::How;
 use lre_store::{DiskStore, Inodes};
-use lre_toolchain::{Added, CcFacts, Family, Kind, Source, Wanted, add, introspect, materialise};
+use lre_toolchain::{Access, Added, CcFacts, Family, Kind, Source, Wanted, add, introspect, materialise};
 use sandbox::Sandbox;
 use std::path::Path;
 use std::sync::Arc;
@@ -58,9 +58,10 @@ async fn captured(compiler: &str) {
 
 async fn capture(store: &DiskStore, compiler: &str) -> Added {
     let source = Source::Capture(compiler.into());
-    let wanted = Wanted { name: "cc".to_owned(), kind: Kind::Rootfs, source, also: Vec::new() };
+    let wanted = Wanted { name: "cc".to_owned(), kind: Kind::Rootfs, source, also: Vec::new(), expected: None };
+    let access = Access::at(store.directory().join("incoming"));
     let start = std::time::Instant::now();
-    let added = add(store, DigestFunction::Sha256, &wanted, Arc::new(())).await.unwrap();
+    let added = add(store, DigestFunction::Sha256, &wanted, &access, Arc::new(())).await.unwrap();
     println!("{:?} files, {} bytes, {:?}", added.imported.files, added.imported.bytes, start.elapsed());
     added
 }

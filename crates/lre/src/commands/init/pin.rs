@@ -4,7 +4,7 @@ use crate::exit::{Exit, OrProblem, Problem};
 use crate::session::Session;
 use crate::{holdings, pinned, ui};
 use lre_toolchain::{
-    Facts, Kind, LockFile, Locked, Source, Toolchain, ToolchainError, Wanted, first_difference, introspect, load_tree,
+    Facts, LockFile, Locked, Source, Toolchain, ToolchainError, Wanted, first_difference, introspect, load_tree,
 };
 
 /// A lock file in which the toolchain is pinned with everything that clients want to know.
@@ -79,7 +79,7 @@ async fn installed_or_captured(context: &Context) -> Result<Toolchain, Problem> 
 }
 
 async fn capture(context: &Context, name: String, source: Source) -> Result<Toolchain, Problem> {
-    let wanted = Wanted { name, kind: Kind::Rootfs, source, also: Vec::new() };
+    let wanted = Wanted { name, kind: source.kinds()[0], source, also: Vec::new(), expected: None };
     Ok(toolchain::install(context, &wanted).await?.toolchain)
 }
 
@@ -100,8 +100,9 @@ async fn have(context: &Context, locked: &Locked) -> Result<Toolchain, Problem> 
         Ok((_tree, _hold)) => {}
         Err(ToolchainError::Missing { .. }) => {
             let source = pinned.source.parse().map_err(|e: ToolchainError| toolchain_problem(locked, &e))?;
-            let wanted = Wanted { name: locked.name.clone(), kind: locked.kind, source, also: Vec::new() };
-            let added = toolchain::import(&*store, &wanted).await?;
+            let expected = Some(locked.digest);
+            let wanted = Wanted { name: locked.name.clone(), kind: locked.kind, source, also: Vec::new(), expected };
+            let added = toolchain::import(&*store, &wanted, &holdings::access(context)).await?;
             let found = added.toolchain.digest;
             // Of the pinned tree the root may be here, though not all of it; then the path can be told.
             let path = first_difference(&*store, locked.digest, found).await.ok().flatten();

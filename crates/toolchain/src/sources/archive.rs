@@ -1,0 +1,33 @@
+//! `archive:`
+use super::{Finding, Found};
+use crate::ToolchainError;
+use std::fmt;
+use std::str::FromStr;
+
+/// What follows `archive:`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive(String);
+
+impl FromStr for Archive {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Err(format!("`{text}` cannot be had yet"))
+    }
+}
+
+impl fmt::Display for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Archive {
+    /// What gives the same tree every time; nothing where it is not pinned.
+    pub(super) fn pinned(&self) -> Option<String> {
+        None
+    }
+
+    pub(super) async fn find(&self, finding: &Finding<'_>) -> Result<Found, ToolchainError> {
+        Err(ToolchainError::unusable(&finding.wanted.name, "cannot be had yet"))
+    }
+}
