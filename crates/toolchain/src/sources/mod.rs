@@ -272,10 +272,12 @@ mod tests {
         for text in [Source::DEFAULT, "dir:/opt/gcc", "dir:relative"] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
-        for bad in ["", "capture:", "capture:cc", "dir:", "/usr/bin/cc", "guix:x", "Capture:/usr/bin/cc"] {
+        for bad in ["", "capture:", "dir:", "/usr/bin/cc", "guix:x", "Capture:/usr/bin/cc"] {
             let refused = bad.parse::<Source>().unwrap_err().to_string();
             assert!(refused.contains("capture:/usr/bin/cc"), "{refused}");
         }
+        let refused = "capture:cc".parse::<Source>().unwrap_err().to_string();
+        assert!(refused.contains("absolute"), "{refused}");
     }
 
     #[tokio::test]
