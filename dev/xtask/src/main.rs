@@ -5,6 +5,7 @@ mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use lre_e2e::packages::Packages;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -40,9 +41,11 @@ enum Task {
     },
     /// The Debian packages that the end-to-end tests need: fetch them, or with --update pin newer ones
     Packages {
-        /// Resolve the closure anew and rewrite tests/e2e/packages.lock
+        /// Resolve the closures anew and rewrite tests/e2e/packages/*.lock
         #[arg(long)]
         update: bool,
+        /// Only this set
+        set: Option<String>,
     },
 }
 
@@ -54,6 +57,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn packages(update: bool, only: Option<&str>) -> Result<()> {
+    let all = Packages::all_of_this_checkout();
+    anyhow::ensure!(
+        only.is_none_or(|only| all.iter().any(|set| set.name() == only)),
+        "the sets are {}",
+        all.iter().map(Packages::name).collect::<Vec<_>>().join(", ")
+    );
+    let chosen = all.iter().filter(|set| only.is_none_or(|only| set.name() == only));
+    chosen.into_iter().try_for_each(|set| if update { set.update_lock() } else { set.ready().map(drop) })
 }
 
 fn run() -> Result<()> {
@@ -69,9 +83,6 @@ fn run() -> Result<()> {
         Task::Golden { update } => tests::golden(update),
         Task::Tidy => tidy::run(),
         Task::Bench { arguments } => tests::bench(&arguments),
-        Task::Packages { update } => {
-            let packages = lre_e2e::packages::Packages::of_this_checkout();
-            if update { packages.update_lock() } else { packages.ready().map(drop) }
-        }
+        Task::Packages { update, set } => packages(update, set.as_deref()),
     }
 }

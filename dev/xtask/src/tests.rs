@@ -1,6 +1,7 @@
 //! Which tests run, in which order, with what.
 use crate::cargo;
 use anyhow::{Context, Result};
+use lre_e2e::packages::Packages;
 
 /// A test that cannot run here must not look as if it had passed.
 const MUST_WORK: (&str, &str) = ("LRE_KERNEL_MUST_WORK", "1");
@@ -9,14 +10,12 @@ const MUST_WORK: (&str, &str) = ("LRE_KERNEL_MUST_WORK", "1");
 /// the kernel and end-to-end tests also do as an ordinary user what they do as root.
 pub fn all() -> Result<()> {
     let binary = build_binary()?;
-    lre_e2e::packages::Packages::of_this_checkout().ready()?;
     cargo::run("tests", &["test", "--workspace", "--no-fail-fast"], &[MUST_WORK, ("LRE_BIN", &binary)])
 }
 
 /// The end-to-end tests alone.
 pub fn e2e(filter: Option<&str>) -> Result<()> {
     let binary = build_binary()?;
-    lre_e2e::packages::Packages::of_this_checkout().ready()?;
     let mut arguments = vec!["test", "--package", "lre-e2e"];
     arguments.extend(filter);
     arguments.extend(["--", "--nocapture"]);
@@ -48,7 +47,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     if std::env::var_os("LRE_BWRAP").is_some() {
         return cargo::run("bench", &command, &[]);
     }
-    let bwrap = lre_e2e::packages::Packages::of_this_checkout().ready()?.path().join("usr/bin/bwrap");
+    let bwrap = Packages::of_this_checkout("bazel-4").ready()?.path().join("usr/bin/bwrap");
     let bwrap = bwrap.to_str().context("the path of the cache is not UTF-8")?;
     cargo::run("bench", &command, &[("LRE_BWRAP", bwrap)])
 }

@@ -17,20 +17,20 @@ const COMMITTED: &[&str] = &["lre.lock", "lre.bazelrc", "local-remote-execution"
 
 #[test]
 fn the_example() {
-    let root = Packages::of_this_checkout().ready().unwrap();
+    let root = Packages::of_this_checkout("bazel-4").ready().unwrap();
     // 26 compiles, the library linked in two ways, seven programs, six tests.
     whole_story(&root, 40, projects::inkwell);
 }
 
 #[test]
 fn googletest() {
-    let root = Packages::of_this_checkout().ready().unwrap();
+    let root = Packages::of_this_checkout("bazel-4").ready().unwrap();
     whole_story(&root, 60, |into| projects::googletest(&root, into));
 }
 
 #[test]
 fn another_cold_server_builds_the_same_bits() {
-    let root = Packages::of_this_checkout().ready().unwrap();
+    let root = Packages::of_this_checkout("bazel-4").ready().unwrap();
     let (one, other) = (World::new(&root, projects::inkwell), World::new(&root, projects::inkwell));
     let lock = |world: &World| fs::read_to_string(world.workspace.join("lre.lock")).unwrap();
     assert_eq!(lock(&one), lock(&other), "a compiler that is captured twice is one toolchain");

@@ -1,11 +1,13 @@
 //! Debian packages for tests: pinned by digest, fetched once, unpacked without being installed.
 //!
-//! `packages.lock` names each package with its version and SHA-256. They come through `apt-get download` with a state
-//! directory of our own (so root is not needed and the machine's apt is left alone), from whatever mirror this
-//! machine uses, and are kept by digest in a cache outside of `target/`: a second run fetches nothing.
+//! Packages come in sets ([`sets`]), each with a lock file that names every package with its version and SHA-256. They
+//! come through `apt-get download` with a state directory of our own (so root is not needed and the machine's apt is
+//! left alone), from whatever mirror this machine uses, and are kept by digest in a cache outside of `target/`: a
+//! second run fetches nothing. A set may be of another release of Debian than the machine; see [`apt`].
 //! Maintainer scripts never run; what little they would have done is done in [`unpack`].
 mod apt;
 mod lock;
+mod sets;
 mod unpack;
 
 pub use lock::{Lock, Pinned};
@@ -13,54 +15,47 @@ pub use lock::{Lock, Pinned};
 use crate::jail::Root;
 use anyhow::{Context, Result, bail};
 use apt::Apt;
+use sets::Set;
 use sha2::{Digest, Sha256};
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// What the closure is resolved from.
-const WANTED: &[&str] = &[
-    // What any command line needs.
-    "base-files",
-    "bash",
-    "coreutils",
-    "dash",
-    "findutils",
-    "grep",
-    "sed",
-    "util-linux",
-    // What Bazel needs to run.
-    "libgrpc++1.51",
-    "libprotobuf32",
-    "openjdk-17-jre-headless",
-    // For the benchmarks, and the second project.
-    "bubblewrap",
-    "googletest",
-];
-/// Taken without what they depend on: that is a whole compiler, a JDK and 80 jars, for rules that no test uses.
-const WANTED_ALONE: &[&str] = &["bazel-bootstrap", "bazel-bootstrap-data"];
-
-/// The packages of one lock file, in one cache.
+/// The packages of one set, in one cache.
 pub struct Packages {
+    set: &'static Set,
     lock: PathBuf,
     cache: PathBuf,
 }
 
 impl Packages {
-    /// What `tests/e2e/packages.lock` names, kept in `$LRE_TEST_CACHE`, else `$XDG_CACHE_HOME/lre-tests`, else
+    /// What `tests/e2e/packages/NAME.lock` names, kept in `$LRE_TEST_CACHE`, else `$XDG_CACHE_HOME/lre-tests`, else
     /// `~/.cache/lre-tests`.
-    pub fn of_this_checkout() -> Self {
-        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("packages.lock");
-        Self { lock, cache: cache_directory() }
+    ///
+    /// # Panics
+    /// There is no such set.
+    pub fn of_this_checkout(name: &str) -> Self {
+        let set = Set::named(name).unwrap_or_else(|| panic!("no set of packages is called `{name}`"));
+        Self { set, lock: locks().join(format!("{name}.lock")), cache: cache_directory() }
+    }
+
+    /// All sets.
+    pub fn all_of_this_checkout() -> Vec<Self> {
+        sets::SETS.iter().map(|set| Self::of_this_checkout(set.name)).collect()
+    }
+
+    /// Of the set.
+    pub fn name(&self) -> &'static str {
+        self.set.name
     }
 
     /// Fetches what is missing, and returns the folder in which everything is unpacked.
     ///
-    /// Several processes may ask at once: the first works, the others wait for it.
+    /// Several processes may ask at once: the first works, the others wait for it. Other sets wait for nothing.
     pub fn ready(&self) -> Result<Root> {
         let lock = Lock::read(&self.lock)?;
         fs::create_dir_all(&self.cache).with_context(|| format!("the cache {}", self.cache.display()))?;
-        let guard = File::create(self.cache.join("busy"))?;
+        let guard = File::create(self.cache.join(format!("busy-{}", self.name())))?;
         guard.lock().context("the cache cannot be locked")?;
         let lock = self.settled(lock)?;
         self.fetch(&lock)?;
@@ -71,19 +66,31 @@ impl Packages {
             unpack::into(&files, &root)?;
         }
         // The indexes are as large as the packages, and stale by the time they would be needed again.
-        let _ = fs::remove_dir_all(self.cache.join("apt"));
+        let _ = fs::remove_dir_all(self.apt());
         Ok(Root::new(root))
     }
 
-    /// Resolves the closure anew against this machine's package index and writes the lock file.
+    /// Resolves the closure anew against the package index of the set's release and writes the lock file.
     pub fn update_lock(&self) -> Result<()> {
-        let apt = Apt::updated(&self.cache.join("apt"))?;
-        let mut names = apt.closure(WANTED)?;
-        names.extend(WANTED_ALONE.iter().map(|name| (*name).to_owned()));
-        let lock = Lock::new(apt.newest(&names)?);
+        let apt = Apt::updated(&self.apt(), self.set.suite)?;
+        let lock = self.resolved(&apt)?;
+        fs::create_dir_all(locks())?;
         fs::write(&self.lock, lock.to_string())?;
+        let _ = fs::remove_dir_all(self.apt());
         eprintln!("packages: {} packages pinned in {}", lock.packages().len(), self.lock.display());
         self.ready().map(drop)
+    }
+
+    fn resolved(&self, apt: &Apt) -> Result<Lock> {
+        let mut names = apt.closure(&self.set.roots())?;
+        names.extend(self.set.alone.iter().map(|name| (*name).to_owned()));
+        names.sort();
+        names.dedup();
+        Ok(Lock::new(apt.newest(&names)?))
+    }
+
+    fn apt(&self) -> PathBuf {
+        self.cache.join("apt").join(self.name())
     }
 
     fn file(&self, pinned: &Pinned) -> PathBuf {
@@ -111,16 +118,17 @@ impl Packages {
                 return Ok(settled);
             }
         }
-        let apt = Apt::updated(&self.cache.join("apt"))?;
+        let apt = Apt::updated(&self.apt(), self.set.suite)?;
         let (settled, replaced) = apt.settle(&lock, |pinned| self.file(pinned).exists())?;
         if !replaced.is_empty() {
             let list = replaced.join("\n  ");
-            let hint = "`cargo xtask packages --update` pins what the mirror has; commit tests/e2e/packages.lock";
+            let name = self.name();
+            let hint = format!("`cargo xtask packages --update {name}` pins what the mirror has; commit the lock file");
             if env::var_os("LRE_PACKAGES_LOCKED").is_some() {
-                bail!("the mirror no longer has what packages.lock names:\n  {list}\nhint: {hint}");
+                bail!("the mirror no longer has what {name}.lock names:\n  {list}\nhint: {hint}");
             }
             eprintln!(
-                "packages: WARNING: not what packages.lock names, since the mirror has moved on:\n  {list}\nhint: {hint}"
+                "packages: WARNING: not what {name}.lock names, since the mirror has moved on:\n  {list}\nhint: {hint}"
             );
         }
         fs::create_dir_all(self.cache.join("settled"))?;
@@ -138,7 +146,7 @@ impl Packages {
         let packages = self.cache.join("packages");
         fs::create_dir_all(&packages)?;
         let here = tempfile::Builder::new().prefix("fetch-").tempdir_in(&packages)?;
-        Apt::at(&self.cache.join("apt"))?.download(&missing, here.path())?;
+        Apt::at(&self.apt(), self.set.suite)?.download(&missing, here.path())?;
         for pinned in missing {
             let file = here.path().join(pinned.file_name());
             let actual = sha256_of(&file).with_context(|| format!("apt-get did not leave {}", file.display()))?;
@@ -154,6 +162,11 @@ impl Packages {
         }
         Ok(())
     }
+}
+
+/// Where the lock files are.
+fn locks() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packages")
 }
 
 fn cache_directory() -> PathBuf {
