@@ -52,7 +52,13 @@ pub fn resolve(
     let mut named: Vec<&Toolchain> = Vec::new();
     for (name, value) in platform.iter() {
         match Kind::ALL.into_iter().find(|kind| kind.property() == name) {
-            Some(kind) => named.push(installed_as(kind, value, installed)?),
+            // Bazel's `exec_properties` is a dictionary: a client that can say a property only once names several
+            // with commas between them, which no digest contains.
+            Some(kind) => {
+                for value in value.split(',') {
+                    named.push(installed_as(kind, value, installed)?);
+                }
+            }
             None => check(name, value, accepted)?,
         }
     }
@@ -220,7 +226,11 @@ mod tests {
         assert_eq!(found.default, None, "the action named its toolchains");
         let mut trees = [a, b];
         trees.sort_by_key(|t| t.digest.to_string());
-        assert_eq!(found.closure.toolchains, [root, trees[0].clone(), trees[1].clone()]);
+        assert_eq!(found.closure.toolchains, [root.clone(), trees[0].clone(), trees[1].clone()]);
+        let both = format!("{},{}", trees[0].digest, trees[1].digest);
+        let once = [("lre-rootfs", root.digest.to_string()), ("lre-toolchain", both)];
+        let once: Vec<_> = once.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        assert_eq!(asked(&once, &installed, None).unwrap(), found, "a property may name several");
     }
 
     #[test]
