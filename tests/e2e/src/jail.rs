@@ -18,6 +18,9 @@ pub(crate) const NEW_ROOT: &str = "mnt";
 
 /// Lays out the new root, then becomes the user in it. `$1` the unpacked root, `$2` the user or `-`, `$3` the working
 /// directory; then the folders that stay visible, up to `--`; then the command.
+///
+/// The new root is moved over the old one: below a mere `chroot` the kernel refuses user namespaces, and Nix, Bazel and
+/// we ourselves make them. `-n`, since an ordinary user may not write mount's table.
 const SCRIPT: &str = r#"
 root=$1 user=$2 cwd=$3; shift 3
 new=$root/mnt
@@ -33,8 +36,9 @@ while [ "$1" != -- ]; do
   mkdir -p "$new$1"; mount --rbind "$1" "$new$1"; shift
 done
 shift
-if [ "$user" = - ]; then set -- chroot "$new" /bin/sh -c 'cd "$0" && exec "$@"' "$cwd" "$@"
-else set -- chroot --userspec="$user:$user" --groups= "$new" /bin/sh -c 'cd "$0" && exec "$@"' "$cwd" "$@"; fi
+cd "$new"; mount -n --move . /
+if [ "$user" = - ]; then set -- chroot . /bin/sh -c 'cd "$0" && exec "$@"' "$cwd" "$@"
+else set -- chroot --userspec="$user:$user" --groups= . /bin/sh -c 'cd "$0" && exec "$@"' "$cwd" "$@"; fi
 exec "$@"
 "#;
 

@@ -55,8 +55,8 @@ pub(super) const SETS: &[Set] = &[
         alone: &[
             "bazel-bootstrap",
             "bazel-bootstrap-data",
-            // The modules that are built into every Bazel 7: Debian's /etc/bazel/bazelrc overrides each with
-            // one of these, so that nothing asks the network for them.
+            // The modules that are built into every Bazel 7: Debian's /etc/bazel/bazelrc overrides each with one of
+            // these, so that nothing asks the network for them.
             "bazel-features",
             "bazel-platforms",
             "bazel-rules-cc",
@@ -65,10 +65,42 @@ pub(super) const SETS: &[Set] = &[
             "bazel-rules-proto",
             "bazel-rules-python",
             "bazel-skylib",
-            // JavaBuilder, turbine, ijar and singlejar, as JDK programs and for this machine.
+            // JavaBuilder, turbine, ijar and singlejar.
             "bazel-java-tools",
             "bazel-java-tools-data",
             "libturbine-java",
+            // Rules that a project with Rust takes.
+            "bazel-rules-rust",
+            "librust-tinyjson-dev",
+            // The jars that Bazel is really made of; the others of its dependencies are never loaded.
+            "libasync-profiler-java",
+            "libcaffeine-java",
+            "libcommons-compress-java",
+            "libcommons-io-java",
+            "libcommons-lang-java",
+            "libcommons-pool2-java",
+            "libfastutil-java",
+            "libgoogle-api-client-java",
+            "libgoogle-auth-java",
+            "libgoogle-auto-value-java",
+            "libgoogle-flogger-java",
+            "libgoogle-gson-java",
+            "libgoogle-http-client-java",
+            "libgrpc-java",
+            "libguava-java",
+            "libhamcrest-java",
+            "libjcommander-java",
+            "libjsr305-java",
+            "libnetty-buffer-java",
+            "libnetty-common-java",
+            "libnetty-java",
+            "libopencensus-java",
+            "libperfmark-java",
+            "libprotobuf-java",
+            "libreactive-streams-java",
+            "librx-java",
+            "libxz-java",
+            "libzstd-jni-java",
         ],
     },
     // The oldest Nix with flakes that Debian has; and one as the design asks for (2.19 or later).
@@ -94,8 +126,9 @@ pub(super) const SETS: &[Set] = &[
     Set { name: "musl", suite: "bookworm", base: true, wanted: &["musl-tools", "gcc"], alone: &[] },
 ];
 
-/// Nix, and what builds with a stand-in for nixpkgs use.
-const NIX: &[&str] = &["nix-bin", "gzip", "tar", "xz-utils"];
+/// Nix; and what the stand-in for nixpkgs makes its packages of: programs that need no library, and `patchelf` for those that
+/// do.
+const NIX: &[&str] = &["nix-bin", "gzip", "tar", "xz-utils", "bash-static", "busybox-static", "patchelf"];
 
 #[cfg(test)]
 mod tests {
