@@ -1,6 +1,7 @@
 //! The two traits of persistence.
 use crate::Blob;
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt};
 use lre_model::{ActionDigest, ActionResult, Digest};
 use std::any::Any;
 use std::io;
@@ -47,7 +48,24 @@ pub trait BlobStore: Send + Sync {
     /// Keeps the blob. Bytes that do not hash to `digest` are refused with
     /// [`StoreError::Corrupt`], and nothing is kept.
     async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError>;
+
+    /// As many times [`BlobStore::read`], with answers in the order asked. A store for which a call costs more
+    /// than what it carries puts many into one. All that is small is in memory at once: the caller asks for
+    /// no more than there is room for.
+    async fn read_many(&self, digests: &[Digest]) -> Vec<Result<Blob, StoreError>> {
+        let reads = digests.iter().copied().map(|digest| self.read(digest));
+        stream::iter(reads).buffered(MANY_IN_FLIGHT).collect().await
+    }
+
+    /// As many times [`BlobStore::write`], with answers in the order given.
+    async fn write_many(&self, blobs: Vec<(Digest, Blob)>) -> Vec<Result<(), StoreError>> {
+        let writes = blobs.into_iter().map(|(digest, blob)| self.write(digest, blob));
+        stream::iter(writes).buffered(MANY_IN_FLIGHT).collect().await
+    }
 }
+
+/// Of many blobs, how many a store is asked for at the same time that takes one in a call.
+const MANY_IN_FLIGHT: usize = 8;
 
 /// Results by action.
 #[async_trait]
@@ -111,6 +129,12 @@ impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
     }
     async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
         (**self).write(digest, blob).await
+    }
+    async fn read_many(&self, digests: &[Digest]) -> Vec<Result<Blob, StoreError>> {
+        (**self).read_many(digests).await
+    }
+    async fn write_many(&self, blobs: Vec<(Digest, Blob)>) -> Vec<Result<(), StoreError>> {
+        (**self).write_many(blobs).await
     }
 }
 

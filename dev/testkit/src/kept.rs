@@ -37,6 +37,12 @@ impl<S: BlobStore> BlobStore for Kept<S> {
     async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
         self.store.write(digest, blob).await
     }
+    async fn read_many(&self, digests: &[Digest]) -> Vec<Result<Blob, StoreError>> {
+        self.store.read_many(digests).await
+    }
+    async fn write_many(&self, blobs: Vec<(Digest, Blob)>) -> Vec<Result<(), StoreError>> {
+        self.store.write_many(blobs).await
+    }
 }
 
 #[async_trait]

@@ -51,6 +51,8 @@ macro_rules! blob_store_contract {
                 a_file_that_was_cut_after_it_was_opened_is_refused
                 pieces_can_be_read
                 many_blobs_are_held_at_once
+                many_blobs_are_written_and_read_in_one_call
+                one_wrong_blob_of_many_is_refused_alone
             }
         }
     )* };

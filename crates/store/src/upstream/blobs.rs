@@ -1,4 +1,5 @@
 //! Blobs over the wire: batch calls for small ones, streams for large ones.
+use super::batch::each;
 use super::{FIND_DIGESTS_MAX, Upstream, failed};
 use crate::{Blob, BlobStore, Hold, StoreError, hash_reader};
 use async_trait::async_trait;
@@ -34,35 +35,29 @@ impl BlobStore for Upstream {
         if digest.is_empty_blob() {
             return Ok(Bytes::new().into());
         }
-        if digest.size_bytes() <= self.batch_bytes_max().await? {
-            self.read_small(digest).await
-        } else {
-            self.read_stream(digest).await
+        if digest.size_bytes() > self.batch_bytes_max().await? {
+            return self.read_stream(digest).await;
         }
+        let unanswered = || StoreError::Upstream("BatchReadBlobs answered without the blob".to_owned());
+        self.read_batch(&[digest]).await.pop().ok_or_else(unanswered)?
     }
 
-    /// The bytes are hashed by the service. They are hashed here only where it refuses them, to tell
-    /// wrong bytes from another failure.
     async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
-        // What no service needs to be asked: REAPI has the empty blob always present.
-        if digest.is_empty_blob() {
-            return explain(digest, blob, None).await;
-        }
-        let sent = if blob.size_bytes() <= self.batch_bytes_max().await? {
-            self.write_small(digest, &blob).await?
-        } else {
-            self.write_stream(digest, &blob).await?
-        };
-        match sent {
-            Ok(()) => Ok(()),
-            Err(status) if status.code() == Code::InvalidArgument => explain(digest, blob, Some(status)).await,
-            Err(status) => Err(failed("writing a blob", &status)),
-        }
+        self.write_one(digest, blob).await
+    }
+
+    async fn read_many(&self, digests: &[Digest]) -> Vec<Result<Blob, StoreError>> {
+        self.read_parts(digests).await.unwrap_or_else(|error| each(digests.len(), &error))
+    }
+
+    async fn write_many(&self, blobs: Vec<(Digest, Blob)>) -> Vec<Result<(), StoreError>> {
+        let count = blobs.len();
+        self.write_parts(blobs).await.unwrap_or_else(|error| each(count, &error))
     }
 }
 
 /// What is wrong with bytes that were refused, or would be.
-async fn explain(digest: Digest, blob: Blob, refused: Option<Status>) -> Result<(), StoreError> {
+pub(super) async fn explain(digest: Digest, blob: Blob, refused: Option<Status>) -> Result<(), StoreError> {
     let hash = move || match &blob {
         Blob::Bytes(bytes) => Ok(Digest::of(digest.function(), bytes)),
         Blob::File(file) => hash_reader(digest.function(), file.reader()),
@@ -76,6 +71,24 @@ async fn explain(digest: Digest, blob: Blob, refused: Option<Status>) -> Result<
 }
 
 impl Upstream {
+    /// The bytes are hashed by the service. They are hashed here only where it refuses them, to tell
+    /// wrong bytes from another failure.
+    pub(super) async fn write_one(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
+        // What no service needs to be asked: REAPI has the empty blob always present.
+        if digest.is_empty_blob() {
+            return explain(digest, blob, None).await;
+        }
+        if blob.size_bytes() <= self.batch_bytes_max().await? {
+            let unanswered = || StoreError::Upstream("BatchUpdateBlobs answered without the blob".to_owned());
+            return self.write_batch(&[&(digest, blob)]).await.pop().ok_or_else(unanswered)?;
+        }
+        match self.write_stream(digest, &blob).await? {
+            Ok(()) => Ok(()),
+            Err(status) if status.code() == Code::InvalidArgument => explain(digest, blob, Some(status)).await,
+            Err(status) => Err(failed("writing a blob", &status)),
+        }
+    }
+
     async fn find_missing(&self, function: DigestFunction, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let message = re::FindMissingBlobsRequest {
             instance_name: self.instance.clone(),
@@ -90,55 +103,6 @@ impl Upstream {
         };
         answer.missing_blob_digests.iter().map(parse).collect()
     }
-
-    async fn read_small(&self, digest: Digest) -> Result<Blob, StoreError> {
-        let message = re::BatchReadBlobsRequest {
-            instance_name: self.instance.clone(),
-            digests: vec![digest.to_wire()],
-            digest_function: digest.function().to_wire(),
-            ..Default::default()
-        };
-        let answer = self.cas().batch_read_blobs(self.unary(message)?).await;
-        let answer = answer.map_err(|status| failed("BatchReadBlobs", &status))?.into_inner();
-        let Some(one) = answer.responses.into_iter().next() else {
-            return Err(StoreError::Upstream("BatchReadBlobs answered without the blob".to_owned()));
-        };
-        match status_of(one.status) {
-            status if status.code() == Code::Ok => {}
-            status if status.code() == Code::NotFound => return Err(StoreError::Missing(digest)),
-            status => return Err(failed("BatchReadBlobs", &status)),
-        }
-        let bytes = Bytes::from(one.data);
-        let actual = Digest::of(digest.function(), &bytes);
-        if actual == digest { Ok(bytes.into()) } else { Err(StoreError::Corrupt { expected: digest, actual }) }
-    }
-
-    /// The inner result is what the service said of the blob.
-    async fn write_small(&self, digest: Digest, blob: &Blob) -> Result<Result<(), Status>, StoreError> {
-        let bytes = blob.clone().into_bytes(u64::MAX).await?;
-        if bytes.len() as u64 != blob.size_bytes() {
-            return Err(shorter());
-        }
-        let one = re::batch_update_blobs_request::Request {
-            digest: Some(digest.to_wire()),
-            data: bytes.into(),
-            ..Default::default()
-        };
-        let message = re::BatchUpdateBlobsRequest {
-            instance_name: self.instance.clone(),
-            requests: vec![one],
-            digest_function: digest.function().to_wire(),
-        };
-        let answer = match self.cas().batch_update_blobs(self.unary(message)?).await {
-            Ok(answer) => answer.into_inner(),
-            Err(status) => return Ok(Err(status)),
-        };
-        let Some(one) = answer.responses.into_iter().next() else {
-            return Err(StoreError::Upstream("BatchUpdateBlobs answered without the blob".to_owned()));
-        };
-        let status = status_of(one.status);
-        Ok(if status.code() == Code::Ok { Ok(()) } else { Err(status) })
-    }
 }
 
 /// A file that ends before it should.
@@ -147,6 +111,6 @@ pub(super) fn shorter() -> StoreError {
 }
 
 /// The status of one entry; none at all means OK.
-fn status_of(status: Option<lre_proto::rpc::Status>) -> Status {
+pub(super) fn status_of(status: Option<lre_proto::rpc::Status>) -> Status {
     status.map_or_else(|| Status::new(Code::Ok, ""), |s| Status::new(Code::from(s.code), s.message))
 }

@@ -2,6 +2,7 @@
 //!
 //! The same contract that the disk keeps is kept here over the wire, so this is also how the protocol
 //! of our own server is tested. Blobs of any size pass in bounded memory.
+mod batch;
 mod blobs;
 mod connect;
 mod results;
@@ -69,6 +70,13 @@ impl Upstream {
             batch_bytes_max: OnceCell::new(),
             staging: OnceLock::new(),
         }
+    }
+
+    /// With a token; it travels as `authorization: Bearer <token>`.
+    #[must_use]
+    pub fn with_token(self, token: Option<String>) -> Self {
+        let authorization = Self::new(self.channel.clone(), token).authorization;
+        Self { authorization, ..self }
     }
 
     /// A service at `endpoint`: `unix:/path`, `http://host:port` or `host:port`.

@@ -404,3 +404,51 @@ pub async fn many_blobs_are_held_at_once<S: BlobStore + 'static>(store: Arc<S>) 
         assert_eq!(hold.digests().len(), BLOBS - expected.len());
     }
 }
+
+/// Sizes on both sides of what fits a batch, equal blobs, both functions, the empty one.
+fn many() -> Vec<(Digest, Blob, Bytes)> {
+    let small = (0..700).map(|i| (i % 97 * 53, (i % 251) as u8));
+    let all = small.chain([(0, 0), (1_200_000, 1), (1_200_000, 2), (LARGE, 3), (700, 4), (700, 4)]);
+    let function = |at: usize| DigestFunction::ALL[usize::from(at.is_multiple_of(7))];
+    let blob = |(at, (size, seed))| {
+        let content = bytes(size, seed);
+        (Digest::of(function(at), &content), content.clone().into(), content)
+    };
+    all.enumerate().map(blob).collect()
+}
+
+pub async fn many_blobs_are_written_and_read_in_one_call<S: BlobStore>(store: Arc<S>) {
+    let all = many();
+    let written = store.write_many(all.iter().map(|(digest, blob, _)| (*digest, blob.clone())).collect()).await;
+    assert_eq!(written.len(), all.len());
+    written.into_iter().for_each(|written| written.unwrap());
+    let absent = Digest::of(DigestFunction::Sha256, b"not written");
+    let mut digests: Vec<_> = all.iter().map(|(digest, ..)| *digest).collect();
+    digests.insert(5, absent);
+    let mut read = store.read_many(&digests).await;
+    assert_eq!(read.len(), digests.len());
+    assert!(matches!(read.remove(5), Err(StoreError::Missing(d)) if d == absent));
+    for (read, (digest, _, content)) in read.into_iter().zip(all) {
+        let read = read.unwrap_or_else(|e| panic!("{digest}: {e}")).into_bytes(u64::MAX).await.unwrap();
+        assert!(read == content, "{digest}: other bytes");
+    }
+    assert!(store.read_many(&[]).await.is_empty() && store.write_many(Vec::new()).await.is_empty());
+}
+
+pub async fn one_wrong_blob_of_many_is_refused_alone<S: BlobStore>(store: Arc<S>) {
+    for wrong in [bytes(30, 200), bytes(29, 100), Bytes::new(), bytes(31, 100)] {
+        let blobs: Vec<_> = (0..20).map(|i| (Digest::of(DigestFunction::Sha256, &bytes(30, 100 + i)), i)).collect();
+        let given = |(digest, i): &(Digest, u8)| {
+            let content = if *i == 0 { wrong.clone() } else { bytes(30, 100 + *i) };
+            (*digest, content.into())
+        };
+        let written = store.write_many(blobs.iter().map(given).collect()).await;
+        for (written, (digest, i)) in written.into_iter().zip(&blobs) {
+            match (written, i) {
+                (Err(StoreError::Corrupt { expected, .. }), 0) => assert_eq!(expected, *digest),
+                (written, i) => assert!(*i != 0 && written.is_ok(), "{i}: {written:?}"),
+            }
+        }
+        assert_absent(&*store, blobs[0].0, "it was refused").await;
+    }
+}
