@@ -66,11 +66,15 @@ impl Layout {
 
     /// Removes all that stands below `path`.
     pub fn clear(&mut self, path: &RelPath) {
-        // What is below a path follows it at once, in the order of paths.
-        let below = |p: &&RelPath| p.segments().starts_with(path.segments());
-        let range = (Bound::Excluded(path), Bound::Unbounded);
-        let gone: Vec<_> = self.entries.range(range).map(|(p, _)| p).take_while(below).cloned().collect();
+        let gone: Vec<_> = self.below(path).map(|(path, _)| path.clone()).collect();
         gone.iter().for_each(|path| drop(self.entries.remove(path)));
+    }
+
+    /// All entries below `path`, without its own.
+    pub fn below(&self, path: &RelPath) -> impl Iterator<Item = (&RelPath, &Entry)> {
+        // What is below a path follows it at once, in the order of paths.
+        let range = (Bound::Excluded(path), Bound::Unbounded);
+        self.entries.range(range).take_while(move |(p, _)| p.segments().starts_with(path.segments()))
     }
 
     /// What stands at `path`.

@@ -1,12 +1,15 @@
 //! Where a toolchain comes from, and how it gets into the store. One file or folder for each source.
 mod archive;
 mod cas;
+pub(crate) mod compressed;
 mod deb;
 mod host;
 mod nix;
 mod oci;
 mod remembered;
+pub(crate) mod tar;
 mod tools;
+mod unpack;
 mod zig;
 
 use crate::access::Access;
