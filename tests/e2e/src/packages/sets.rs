@@ -51,7 +51,16 @@ pub(super) const SETS: &[Set] = &[
         name: "bazel-7",
         suite: "forky",
         base: true,
-        wanted: &["libgrpc++1.51t64", "libprotobuf32t64", "openjdk-25-jre-headless", "zlib1g"],
+        wanted: &[
+            "libgrpc++1.51t64",
+            "libprotobuf32t64",
+            "openjdk-25-jre-headless",
+            "zlib1g",
+            // The newest Nix that Debian has, in one root with a Bazel: for a development shell that has both.
+            "nix-bin",
+            "bash-static",
+            "busybox-static",
+        ],
         alone: &[
             "bazel-bootstrap",
             "bazel-bootstrap-data",
