@@ -1,0 +1,193 @@
+//! `.narinfo`: what a binary cache says of a store path.
+use super::info::Info;
+use super::keys::Keys;
+use super::path::{STORE, Sha256, StorePath, base32};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Bytes of the hash in a store path.
+const PATH_HASH_BYTES: usize = 20;
+
+/// What a binary cache says of a store path.
+#[derive(Debug, Clone)]
+pub(super) struct NarInfo {
+    /// What is signed.
+    pub info: Info,
+    /// Where its NAR is, from the cache's top.
+    pub url: String,
+    /// `none`, `xz`, `zstd`, `gzip`, …
+    pub compression: String,
+    /// `name:base64` each.
+    signatures: Vec<String>,
+    /// For a path whose name follows from its content: how.
+    content_address: Option<String>,
+}
+
+/// What proves that a path is what it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// A key of this name.
+    Signature(String),
+    /// Its name, which follows from its content.
+    Content,
+}
+
+impl NarInfo {
+    /// Reads one that must be about `path`.
+    pub fn parse(text: &str, path: &StorePath) -> Result<Self, String> {
+        let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut signatures = Vec::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let (name, value) =
+                line.split_once(':').ok_or_else(|| format!("the line `{line}` is not `Name: value`"))?;
+            let value = value.trim();
+            if name == "Sig" {
+                signatures.push(value.to_owned());
+            } else if fields.insert(name, value).is_some() {
+                return Err(format!("it has two lines `{name}`"));
+            }
+        }
+        let field = |name: &str| fields.get(name).copied().ok_or_else(|| format!("it has no line `{name}`"));
+        let about: StorePath = field("StorePath")?.parse()?;
+        if about != *path {
+            return Err(format!("it is about {about}"));
+        }
+        let references = fields.get("References").copied().unwrap_or_default().split_whitespace();
+        let size = field("NarSize")?;
+        Ok(Self {
+            info: Info {
+                path: about,
+                nar_hash: field("NarHash")?.parse()?,
+                nar_size: size.parse().map_err(|_| format!("`{size}` is not a size"))?,
+                references: references.map(StorePath::of_either).collect::<Result<_, _>>()?,
+            },
+            url: field("URL")?.to_owned(),
+            // What it means where nothing is said.
+            compression: fields.get("Compression").copied().unwrap_or("bzip2").to_owned(),
+            signatures,
+            content_address: fields.get("CA").map(|ca| (*ca).to_owned()),
+        })
+    }
+
+    /// What proves this, with these keys.
+    ///
+    /// # Errors
+    /// Nothing does: who signed it, who should have, and what to do.
+    pub fn proof(&self, keys: &Keys) -> Result<Proof, String> {
+        if self.content_address.as_ref().is_some_and(|ca| named_by_content(&self.info, ca)) {
+            return Ok(Proof::Content);
+        }
+        if let Some(name) = keys.signer(&fingerprint(&self.info), &self.signatures) {
+            return Ok(Proof::Signature(name.to_owned()));
+        }
+        let signers: Vec<_> = self.signatures.iter().map(|s| s.split(':').next().unwrap_or(s)).collect();
+        let by = match &signers[..] {
+            [] => "nobody has signed it".to_owned(),
+            signers if signers.iter().any(|name| keys.names().split(", ").any(|known| known == *name)) => {
+                format!(
+                    "its signature by `{}` is not valid: it was changed, or the key is another one",
+                    signers.join("`, `")
+                )
+            }
+            signers => format!("it is signed by `{}`, whose key is not known", signers.join("`, `")),
+        };
+        Err(format!("{by}; trusted keys: {}; add the cache's public key to `nix_keys` to trust it", keys.names()))
+    }
+}
+
+/// What is signed: path, hash, size and references.
+pub(super) fn fingerprint(info: &Info) -> String {
+    let references: Vec<_> = info.references.iter().map(ToString::to_string).collect();
+    format!("1;{};{};{};{}", info.path, info.nar_hash, info.nar_size, references.join(","))
+}
+
+/// Whether the path's name follows from the hash of its NAR. A name that follows from anything else (another hash, a
+/// flat file, a path that names itself) is not looked into: it needs a signature like every other.
+fn named_by_content(info: &Info, content_address: &str) -> bool {
+    let hash = content_address.strip_prefix("fixed:r:").and_then(|hash| hash.parse::<Sha256>().ok());
+    hash == Some(info.nar_hash) && !info.references.contains(&info.path) && {
+        let hash = hex::encode(info.nar_hash.0);
+        let kind = kind_of_source(&info.references);
+        path_hash(&format!("{kind}:sha256:{hash}:{STORE}:{}", info.path.name())) == info.path.hash()
+    }
+}
+
+fn kind_of_source(references: &BTreeSet<StorePath>) -> String {
+    references.iter().fold("source".to_owned(), |kind, path| format!("{kind}:{path}"))
+}
+
+/// The hash in a store path: a SHA-256, folded.
+fn path_hash(said: &str) -> String {
+    use sha2::Digest as _;
+    let mut folded = [0; PATH_HASH_BYTES];
+    for (n, byte) in sha2::Sha256::digest(said.as_bytes()).iter().enumerate() {
+        folded[n % PATH_HASH_BYTES] ^= byte;
+    }
+    base32(&folded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/nix/store/0s8qlnzdyikmk4i9lkjgsvnkd3lp6csh-bb";
+
+    fn text(more: &str) -> String {
+        format!(
+            "StorePath: {PATH}\nURL: nar/x.nar.xz\nCompression: xz\nFileHash: sha256:x\nFileSize: 1\n\
+             NarHash: sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73\nNarSize: 120\n\
+             References: 1s8qlnzdyikmk4i9lkjgsvnkd3lp6csh-b 0s8qlnzdyikmk4i9lkjgsvnkd3lp6csh-bb\n{more}"
+        )
+    }
+
+    fn parse(text: &str) -> Result<NarInfo, String> {
+        NarInfo::parse(text, &PATH.parse().unwrap())
+    }
+
+    #[test]
+    fn a_narinfo_is_read_and_what_is_signed_is_in_order() {
+        let narinfo = parse(&text("Sig: a-1:AA\nSig: b-1:BB\nDeriver: x\n")).unwrap();
+        assert_eq!((&*narinfo.url, &*narinfo.compression), ("nar/x.nar.xz", "xz"));
+        assert_eq!(narinfo.signatures, ["a-1:AA", "b-1:BB"]);
+        assert_eq!(
+            fingerprint(&narinfo.info),
+            format!(
+                "1;{PATH};sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73;120;\
+                 {PATH},/nix/store/1s8qlnzdyikmk4i9lkjgsvnkd3lp6csh-b"
+            )
+        );
+        let without = text("").replace("References: ", "References:\nX: ").replace("Compression: xz\n", "");
+        let without = parse(&without).unwrap();
+        assert!(without.info.references.is_empty() && without.compression == "bzip2");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let other = "/nix/store/2s8qlnzdyikmk4i9lkjgsvnkd3lp6csh-bb";
+        for (bad, says) in [
+            (text("NarSize: 7\n"), "two lines `NarSize`"),
+            (text("").replace("NarSize: 120", "NarSize: -1"), "`-1` is not a size"),
+            (text("").replace("NarHash", "NarHush"), "no line `NarHash`"),
+            (text("").replace(PATH, other), "it is about /nix/store/2s8"),
+            (text("").replace(PATH, "/elsewhere/x"), "below /nix/store"),
+            (text("").replace("1s8q", "../1"), "hash of 32"),
+            (text("<html>\n"), "`<html>`"),
+        ] {
+            let refused = parse(&bad).unwrap_err();
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
+
+    #[test]
+    fn without_a_proof_it_is_said_who_signed_and_what_to_do() {
+        let keys = Keys::new(&["known-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()]).unwrap();
+        for (signatures, says) in [
+            ("", "nobody has signed it"),
+            ("Sig: other-1:AAAA\n", "`other-1`, whose key is not known"),
+            ("Sig: known-1:AAAA\n", "by `known-1` is not valid"),
+            ("CA: fixed:r:sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73\n", "nobody has signed it"),
+        ] {
+            let refused = parse(&text(signatures)).unwrap().proof(&keys).unwrap_err();
+            assert!(refused.contains(says) && refused.contains("`nix_keys`"), "{refused}");
+        }
+    }
+}
