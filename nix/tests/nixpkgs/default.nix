@@ -38,7 +38,7 @@
     gzip = usual;
     runtimeShell = "${usual}/bin/bash";
 
-    stdenv.cc = if builtins.pathExists (programs + "/cc") then import ./gcc.nix { inherit build script usual; tree = programs + "/cc"; } else
+    stdenv.cc = if builtins.pathExists (programs + "/cc") then import ./gcc.nix { inherit build script; tools = usual; tree = programs + "/cc"; } else
       named "gcc" [ "cc" "c++" ] // { cc = named "gcc-unwrapped" [ "gcov" ]; bintools = named "binutils" [ "ar" "ld" ]; };
 
     jdk17_headless = let jdk = named "jdk" [ "java" "javac" ]; in jdk // { home = "${jdk}/lib/openjdk"; };

@@ -6,6 +6,7 @@
 pub mod bazel;
 pub mod binary;
 pub mod jail;
+pub mod nix;
 pub mod packages;
 pub mod projects;
 pub mod serve;
