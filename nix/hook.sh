@@ -21,19 +21,25 @@ root() {
 
 have_lre() { command -v lre >/dev/null; }
 
-# The lock pins, and what is made from it is committed; all that is left is to say where something has come apart.
+# The lock pins, and what is made from it is committed. So the rest is to have on this machine what it pins, and to say where
+# something has come apart.
 check() {
-  local pin problem=
+  local pin name path said problem=
   for pin; do
-    grep -qF "${pin#*=}" lre.lock && continue
-    problem=1
-    say "lre.lock pins another \`${pin%%=*}\` than this flake has (${pin#*=})."
-    say "  To take the flake's: lre init --toolchain ${pin%%=*}=nix:${pin#*=}"
+    name=${pin%%=*} path=${pin#*=}
+    if ! grep -qF "$path" lre.lock; then
+      problem=1
+      say "lre.lock pins another \`$name\` than this flake has, $path. To pin that:"
+      say "  lre toolchain add $name --from nix:$path && lre init --yes"
+    elif have_lre && ! said=$(lre toolchain add "$name" --from "nix:$path" 2>&1); then
+      problem=1
+      printf '%s\n' "$said"
+    fi
   done
   if ! have_lre; then
     say "\`lre\` is not in this shell: lre.bazelrc is not compared with lre.lock."
-  elif [ -z "$problem" ] && ! drift=$(lre init --check 2>&1); then
-    printf '%s\n' "$drift"
+  elif [ -z "$problem" ] && ! said=$(lre init --check 2>&1); then
+    printf '%s\n' "$said"
   fi
 }
 
