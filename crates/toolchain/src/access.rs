@@ -17,6 +17,9 @@ pub struct Access {
     pub nix_keys: Vec<String>,
     /// REAPI services that are asked for a pinned tree before any other source.
     pub peers: Vec<String>,
+    /// What these peers want to be shown. Nobody else is: an address that a lock file names is not one that this
+    /// machine's user has chosen.
+    pub peer_token: Option<String>,
 }
 
 impl Access {

@@ -1,34 +1,35 @@
 //! Where two trees differ.
 use crate::error::ToolchainError;
-use crate::materialise::load_tree;
-use lre_model::{Digest, InputTree, Node};
+use crate::materialise::read_directory;
+use lre_model::{Digest, Node};
 use lre_store::BlobStore;
 use std::collections::BTreeSet;
 
-/// The first path, in byte order of names, at which two trees of the store differ.
+/// The first path, in byte order of names, at which two trees differ. Only directories are read, and only those that
+/// differ, so the files may be gone. Where a directory is gone as well, its own path is the best that can be said;
+/// without one of the roots that is nothing.
 ///
 /// # Errors
-/// As [`load_tree`].
+/// What the store says, and directories that are none.
 pub async fn first_difference(store: &dyn BlobStore, a: Digest, b: Digest) -> Result<Option<String>, ToolchainError> {
-    let (a_tree, _a_hold) = load_tree(store, a).await?;
-    let (b_tree, _b_hold) = load_tree(store, b).await?;
-    Ok(in_directories(&a_tree, a, &b_tree, b))
-}
-
-fn in_directories(a_tree: &InputTree, a: Digest, b_tree: &InputTree, b: Digest) -> Option<String> {
-    let (a, b) = (a_tree.get(&a)?, b_tree.get(&b)?);
-    let names: BTreeSet<_> = a.children().chain(b.children()).map(|(name, _)| name.as_str()).collect();
-    for name in names {
-        let below = match (a.get(name), b.get(name)) {
-            (a, b) if a == b => continue,
-            (Some(Node::Directory { digest: a }), Some(Node::Directory { digest: b })) => {
-                in_directories(a_tree, *a, b_tree, *b)
-            }
-            _ => None,
+    let (mut pair, mut path) = ((a, b), String::new());
+    loop {
+        if pair.0 == pair.1 {
+            return Ok(None);
+        }
+        let known = (read_directory(store, pair.0).await?, read_directory(store, pair.1).await?);
+        let (Some(a), Some(b)) = known else { return Ok((!path.is_empty()).then_some(path)) };
+        let names: BTreeSet<_> = a.children().chain(b.children()).map(|(name, _)| name.as_str()).collect();
+        let Some(name) = names.into_iter().find(|name| a.get(name) != b.get(name)) else {
+            // Two encodings of one directory.
+            return Ok((!path.is_empty()).then_some(path));
         };
-        return Some(below.map_or(name.to_owned(), |below| format!("{name}/{below}")));
+        path = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        match (a.get(name), b.get(name)) {
+            (Some(Node::Directory { digest: a }), Some(Node::Directory { digest: b })) => pair = (*a, *b),
+            _ => return Ok(Some(path)),
+        }
     }
-    None
 }
 
 #[cfg(test)]
@@ -56,5 +57,7 @@ mod tests {
             let found = first_difference(&store, digests[a], digests[b]).await.unwrap();
             assert_eq!(found.as_deref(), expected);
         }
+        let nowhere = Digest::of(DigestFunction::Sha256, b"a root that was evicted");
+        assert_eq!(first_difference(&store, digests[0], nowhere).await.unwrap(), None);
     }
 }

@@ -60,6 +60,27 @@ pub enum ToolchainError {
     /// The user's turn: what a source gave is not what the lock file pins.
     #[error(transparent)]
     Mismatch(Box<Mismatch>),
+    /// Somebody else's turn: the store that a tree was to be copied from.
+    #[error(transparent)]
+    Fetched(#[from] BadSource),
+    /// The user's turn: none of the places where a pinned toolchain is said to be has it.
+    #[error("the toolchain `{name}` ({digest}) cannot be had{}", listed(.tried))]
+    Nowhere {
+        /// Which.
+        name: String,
+        /// What is pinned.
+        digest: Digest,
+        /// What was tried, in order, and what became of it.
+        tried: Vec<Tried>,
+    },
+    /// The user's turn: get the file again.
+    #[error("{}: {problem}", .file.display())]
+    Export {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it, and where.
+        problem: String,
+    },
     /// The user's turn: add the toolchain again; its blobs are gone.
     #[error("{} blobs of the toolchain {toolchain} are not in the store, the first is {}", .missing.len(), .missing[0])]
     Missing {
@@ -104,6 +125,49 @@ pub struct Mismatch {
     pub found: Digest,
     /// The first path that differs, where both trees can be read.
     pub path: Option<String>,
+}
+
+/// Why a tree could not be copied from another store.
+#[derive(Debug, thiserror::Error)]
+pub enum BadSource {
+    /// Part of it is not there. Never empty.
+    #[error("it does not have all of the tree: {} blobs are missing, the first is {}", .0.len(), .0[0])]
+    Incomplete(Vec<Digest>),
+    /// It does not answer, or what it sends is something else.
+    #[error("{0}")]
+    Failed(StoreError),
+}
+
+/// A source that a toolchain was looked for in, in vain.
+#[derive(Debug)]
+pub struct Tried {
+    /// As it was written.
+    pub source: String,
+    /// What became of it.
+    pub problem: Box<ToolchainError>,
+}
+
+/// One line for each.
+fn listed(tried: &[Tried]) -> String {
+    if tried.is_empty() {
+        return ": no source is named".to_owned();
+    }
+    let line = |t: &Tried| format!("\n  {}: {}", t.source, in_full(&*t.problem));
+    format!(":{}", tried.iter().map(line).collect::<String>())
+}
+
+/// An error with its causes, as far as they are not said already.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 impl ToolchainError {

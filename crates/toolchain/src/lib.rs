@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod advertised;
 mod capture;
+mod copy;
 mod difference;
 mod error;
 mod facts;
@@ -13,6 +15,7 @@ mod layout;
 mod lock;
 mod materialise;
 mod nearest;
+mod obtain;
 mod progress;
 mod registry;
 mod resolve;
@@ -20,15 +23,18 @@ mod sources;
 mod types;
 
 pub use access::Access;
+pub use advertised::{Advertised, COUNT as ADVERTISED_COUNT, LIST as ADVERTISED_LIST};
 pub use capture::{Captured, capture};
+pub use copy::copy_tree;
 pub use difference::first_difference;
-pub use error::{Mismatch, ToolchainError};
+pub use error::{BadSource, Mismatch, ToolchainError, Tried};
 pub use facts::{CcFacts, CustomFacts, Facts, JavaFacts, RustFacts};
 pub use import::{Imported, Warning, import_directory, import_layout};
 pub use introspect::{Probed, Prober, introspect};
 pub use layout::{Entry, Layout};
 pub use lock::{LockFile, Locked};
 pub use materialise::{load_tree, materialise, sweep};
+pub use obtain::{Obtained, Place, obtain};
 pub use progress::{Progress, Stage};
 pub use registry::{Registry, check_name};
 pub use resolve::{Accepted, Refused, Resolved, resolve};

@@ -35,7 +35,7 @@ pub async fn load_tree(store: &dyn BlobStore, digest: Digest) -> Result<(InputTr
             break;
         }
         for wanted in wanted {
-            let directory = match read(store, wanted).await? {
+            let directory = match read_directory(store, wanted).await? {
                 Some(directory) => directory,
                 None => {
                     missing.push(wanted);
@@ -55,7 +55,8 @@ pub async fn load_tree(store: &dyn BlobStore, digest: Digest) -> Result<(InputTr
     if missing.is_empty() { Ok((tree, hold)) } else { Err(ToolchainError::Missing { toolchain: digest, missing }) }
 }
 
-async fn read(store: &dyn BlobStore, digest: Digest) -> Result<Option<Directory>, ToolchainError> {
+/// A directory of the store; nothing where it is not there.
+pub(crate) async fn read_directory(store: &dyn BlobStore, digest: Digest) -> Result<Option<Directory>, ToolchainError> {
     let blob = match store.read(digest).await {
         Ok(blob) => blob.into_bytes(DIRECTORY_BYTES_MAX).await?,
         Err(StoreError::Missing(_)) => return Ok(None),
