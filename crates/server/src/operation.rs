@@ -121,7 +121,9 @@ fn with_hint(failure: &Failure) -> String {
         Failure::Sandbox(_) => "hint: `lre doctor` says what is missing on this machine",
         Failure::Store { .. } => "hint: `lre doctor` looks at the disk of the store",
         Failure::Missing(_) => "hint: the inputs are gone from the cache; build again, the client uploads them",
-        Failure::Invalid(_) | Failure::Output { .. } | Failure::Cancelled => return failure.to_string(),
+        Failure::Invalid(_) | Failure::Platform { .. } | Failure::Output { .. } | Failure::Cancelled => {
+            return failure.to_string();
+        }
     };
     format!("{failure}\n{hint}")
 }

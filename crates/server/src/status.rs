@@ -167,6 +167,7 @@ impl ToStatus for Failure {
         match self {
             Self::Missing(digests) => missing(digests, self),
             Self::Invalid(e) => e.to_status(),
+            Self::Platform { property, problem } => precondition("PLATFORM", property, problem, self),
             Self::Output { path, problem } => precondition("OUTPUT", path, problem, self),
             Self::DeadlineExceeded(_) => Status::deadline_exceeded(self.to_string()),
             Self::Cancelled => Status::cancelled(self.to_string()),

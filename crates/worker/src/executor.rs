@@ -46,6 +46,14 @@ pub enum Failure {
     /// The client's author's turn: the action can never work as written.
     #[error("the action is not valid: {0}")]
     Invalid(#[from] Invalid),
+    /// The user's turn: toolchains that the platform names cannot be mounted together.
+    #[error("{problem}")]
+    Platform {
+        /// The property that names them.
+        property: &'static str,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// The user's turn: an output is not what the command promised (REAPI: FAILED_PRECONDITION).
     #[error("the output `{path}` {problem}")]
     Output {

@@ -17,6 +17,7 @@ mod remembered;
 mod run;
 mod run_directory;
 mod slot_tree;
+mod union;
 
 // The server stands above this crate and not above the sandbox, and must ask before it starts.
 pub use lre_sandbox::{Finding, check as check_sandbox, check_directory};

@@ -1,10 +1,11 @@
 //! Toolchains laid out on this machine, and the mounts that show them.
 use crate::Failure;
 use crate::plan::{ETC, host};
+use crate::union::Union;
 use lre_model::{Digest, Directory, Node};
 use lre_sandbox::Step;
-use lre_store::{BlobStore, Inodes, StoreError};
-use lre_toolchain::{Closure, Kind, Toolchain};
+use lre_store::{Blob, BlobStore, Inodes, StoreError};
+use lre_toolchain::{Closure, Kind, Toolchain, ToolchainError};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
@@ -27,10 +28,21 @@ pub(crate) struct ReadyToolchain {
 
 type Cell = Arc<OnceCell<Arc<ReadyToolchain>>>;
 
+/// What is laid out once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    /// A tree, or a rootfs.
+    One(Kind, Digest),
+    /// A rootfs without its store paths, which are shown together with others.
+    RootBesideStore(Digest),
+    /// The store paths of all these.
+    Store(Vec<(Kind, Digest)>),
+}
+
 /// All toolchains that have been laid out, each once, whoever asks first.
 pub(crate) struct ReadyToolchains {
     directory: PathBuf,
-    ready: Mutex<HashMap<(Kind, Digest), Cell>>,
+    ready: Mutex<HashMap<Key, Cell>>,
 }
 
 impl ReadyToolchains {
@@ -39,67 +51,124 @@ impl ReadyToolchains {
         Self { directory, ready: Mutex::default() }
     }
 
-    /// The toolchains of a closure, in its order.
+    /// The toolchains of a closure, in its order; those that share the Nix store as one.
     pub(crate) async fn get(
         &self,
         closure: &Closure,
         store: &dyn BlobStore,
         inodes: &Inodes,
     ) -> Result<Vec<Arc<ReadyToolchain>>, Failure> {
+        let site = Site { store, inodes, directory: &self.directory };
+        let has_store = closure.toolchains.iter().any(|t| t.kind == Kind::Nix);
         let mut all = Vec::new();
         for toolchain in &closure.toolchains {
-            let key = (toolchain.kind, toolchain.digest);
-            let cell = {
-                // Inserting an empty cell is one call: a panic elsewhere leaves the map whole.
-                let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-                Arc::clone(ready.entry(key).or_default())
+            let key = match toolchain.kind {
+                Kind::Nix => continue,
+                Kind::Rootfs if has_store => Key::RootBesideStore(toolchain.digest),
+                kind => Key::One(kind, toolchain.digest),
             };
-            let ready = cell.get_or_try_init(|| self.lay_out(toolchain, store, inodes)).await?;
-            all.push(Arc::clone(ready));
+            all.push(self.cell(key).get_or_try_init(|| site.lay_out(toolchain, has_store)).await?.clone());
+        }
+        if has_store {
+            let sharing: Vec<_> = closure.toolchains.iter().filter(|t| t.kind != Kind::Tree).collect();
+            let key = Key::Store(sharing.iter().map(|t| (t.kind, t.digest)).collect());
+            all.push(self.cell(key).get_or_try_init(|| site.lay_out_store(&sharing)).await?.clone());
         }
         Ok(all)
     }
 
-    async fn lay_out(
-        &self,
-        toolchain: &Toolchain,
-        store: &dyn BlobStore,
-        inodes: &Inodes,
-    ) -> Result<Arc<ReadyToolchain>, Failure> {
-        let broken = |error: &dyn std::fmt::Display| {
-            Failure::Sandbox(format!(
-                "the toolchain {} ({}) cannot be laid out: {error}; try `lre toolchain verify {}`",
-                toolchain.name, toolchain.digest, toolchain.name
-            ))
-        };
-        let root = lre_toolchain::materialise(store, inodes, toolchain.digest, &self.directory)
-            .await
-            .map_err(|e| broken(&e))?;
-        let steps = match toolchain.kind {
-            Kind::Tree | Kind::Nix => vec![bind(&root, &toolchain.mount()).map_err(|e| broken(&e))?],
-            Kind::Rootfs => rootfs(toolchain.digest, &root, store).await.map_err(|e| broken(&e))?,
-        };
-        Ok(Arc::new(ReadyToolchain { steps }))
+    fn cell(&self, key: Key) -> Cell {
+        // Inserting an empty cell is one call: a panic elsewhere leaves the map whole.
+        Arc::clone(self.ready.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
     }
 }
 
-/// One mount for each name at the top; /etc is taken apart, because some of its files are ours.
-async fn rootfs(digest: Digest, root: &Path, store: &dyn BlobStore) -> Result<Vec<Step>, StoreError> {
+/// Where toolchains come from and are laid out.
+struct Site<'a> {
+    store: &'a dyn BlobStore,
+    inodes: &'a Inodes,
+    directory: &'a Path,
+}
+
+impl Site<'_> {
+    async fn lay_out(&self, toolchain: &Toolchain, has_store: bool) -> Result<Arc<ReadyToolchain>, Failure> {
+        let broken = |error: &dyn std::fmt::Display| broken(toolchain, error);
+        let root = self.materialise(toolchain.digest).await.map_err(|e| broken(&e))?;
+        let steps = match toolchain.kind {
+            Kind::Tree | Kind::Nix => vec![bind(&root, &toolchain.mount()).map_err(|e| broken(&e))?],
+            Kind::Rootfs => rootfs(toolchain.digest, &root, self.store, has_store).await.map_err(|e| broken(&e))?,
+        };
+        Ok(Arc::new(ReadyToolchain { steps }))
+    }
+
+    /// The store paths of several toolchains in one folder, made once, so that an action pays for one mount however
+    /// many paths there are.
+    async fn lay_out_store(&self, sharing: &[&Toolchain]) -> Result<Arc<ReadyToolchain>, Failure> {
+        let mut union = Union::default();
+        for toolchain in sharing {
+            let Some(paths) = store_paths(toolchain, self.store).await.map_err(|e| broken(toolchain, &e))? else {
+                continue;
+            };
+            union.add(&toolchain.name, &paths)?;
+        }
+        let (digest, blob) = union.encode(sharing[0].digest.function());
+        let last = sharing[sharing.len() - 1];
+        self.store.write(digest, Blob::Bytes(blob)).await.map_err(|e| broken(last, &e))?;
+        let root = self.materialise(digest).await.map_err(|e| broken(last, &e))?;
+        let mount = bind(&root, &last.mount()).map_err(|e| broken(last, &e))?;
+        Ok(Arc::new(ReadyToolchain { steps: vec![mount] }))
+    }
+
+    async fn materialise(&self, digest: Digest) -> Result<PathBuf, ToolchainError> {
+        lre_toolchain::materialise(self.store, self.inodes, digest, self.directory).await
+    }
+}
+
+fn broken(toolchain: &Toolchain, error: &dyn std::fmt::Display) -> Failure {
+    Failure::Sandbox(format!(
+        "the toolchain {} ({}) cannot be laid out: {error}; try `lre toolchain verify {}`",
+        toolchain.name, toolchain.digest, toolchain.name
+    ))
+}
+
+/// What a toolchain brings for the Nix store: a closure all that it has, a rootfs what it has there, if anything.
+async fn store_paths(toolchain: &Toolchain, store: &dyn BlobStore) -> Result<Option<Directory>, StoreError> {
+    let mut here = directory(toolchain.digest, store).await?;
+    if toolchain.kind == Kind::Rootfs {
+        for name in ["nix", "store"] {
+            match here.get(name) {
+                Some(Node::Directory { digest }) => here = directory(*digest, store).await?,
+                _ => return Ok(None),
+            }
+        }
+    }
+    Ok(Some(here))
+}
+
+/// One mount for each name at the top; /etc is taken apart, because some of its files are ours, and so is /nix where
+/// store paths of other toolchains are shown as well.
+async fn rootfs(digest: Digest, root: &Path, store: &dyn BlobStore, has_store: bool) -> Result<Vec<Step>, StoreError> {
     let mut steps = Vec::new();
     for (name, node) in directory(digest, store).await?.children() {
         let name = name.as_str();
         if OURS.contains(&name) {
             continue;
         }
+        let ours = |child: &str| match name {
+            "etc" => ETC.iter().any(|(ours, _)| *ours == child),
+            _ => child == "store",
+        };
         let (host, inside) = (root.join(name), format!("/{name}"));
         match node {
-            Node::Directory { digest } if name == "etc" => {
+            Node::Directory { digest } if name == "etc" || name == "nix" && has_store => {
                 for (name, node) in directory(*digest, store).await?.children() {
-                    if ETC.iter().all(|(ours, _)| ours != &name.as_str()) {
+                    if !ours(name.as_str()) {
                         steps.push(show(node, &host.join(name.as_str()), &format!("{inside}/{name}"))?);
                     }
                 }
             }
+            // Where the store is to be mounted.
+            _ if name == "nix" && has_store => {}
             node => steps.push(show(node, &host, &inside)?),
         }
     }

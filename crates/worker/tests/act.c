@@ -1,4 +1,5 @@
 /* Does to the file system what it is told, one word after the other; for tests/local.rs. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -47,6 +48,14 @@ int main(int argc, char **argv) {
             check(!mkfifo(NEXT, 0644), op);
         } else if (!strcmp(op, "print")) {
             puts(NEXT);
+            fflush(stdout);
+        } else if (!strcmp(op, "list")) {
+            struct dirent **names;
+            int found = scandir(NEXT, &names, 0, alphasort), shown = 0;
+            check(found >= 0, op);
+            for (int n = 0; n < found; n++)
+                if (names[n]->d_name[0] != '.') printf("%s%s", shown++ ? " " : "", names[n]->d_name);
+            puts("");
             fflush(stdout);
         } else if (!strcmp(op, "env")) {
             for (char **e = environ; *e; e++) puts(*e);
