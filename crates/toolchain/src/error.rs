@@ -46,6 +46,14 @@ pub enum ToolchainError {
         /// The next command.
         hint: String,
     },
+    /// The user's turn, or the network's: something cannot be fetched.
+    #[error("cannot fetch {what}: {problem}")]
+    Fetch {
+        /// Where from.
+        what: String,
+        /// Why not, and what may help.
+        problem: String,
+    },
     /// The user's turn: try again when nothing changes the file.
     #[error("{} changed while it was read", .0.display())]
     Changed(PathBuf),

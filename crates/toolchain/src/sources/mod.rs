@@ -4,6 +4,7 @@ mod cas;
 pub(crate) mod compressed;
 mod deb;
 mod host;
+pub(crate) mod http;
 mod nix;
 mod oci;
 mod remembered;
