@@ -1,4 +1,5 @@
 //! What can go wrong with a toolchain, by whose turn it is.
+use crate::introspect::Unfit;
 use lre_model::{BadDirectory, BadPath, Digest};
 use lre_store::StoreError;
 use std::io;
@@ -36,6 +37,17 @@ pub enum ToolchainError {
         /// Which, as it was given.
         compiler: String,
         /// What it did.
+        problem: String,
+    },
+    /// The user's turn: the tree is there, and its tools cannot be used.
+    #[error(transparent)]
+    Unfit(Box<Unfit>),
+    /// The user's turn: the manifest does not say what it should.
+    #[error("{place}: {problem}")]
+    Manifest {
+        /// Which file, and where in it.
+        place: String,
+        /// What is wrong there.
         problem: String,
     },
     /// The user's turn: install it and try again.

@@ -30,7 +30,9 @@ pub use difference::first_difference;
 pub use error::{BadSource, Mismatch, ToolchainError, Tried};
 pub use facts::{CcFacts, CustomFacts, Facts, JavaFacts, RustFacts};
 pub use import::{Imported, Warning, import_directory, import_layout};
-pub use introspect::{Probed, Prober, introspect};
+pub use introspect::{
+    Input, Manifest, Probe, Probed, Prober, Seen, Unfit, Version, introspect, introspect_described, look,
+};
 pub use layout::{Entry, Layout};
 pub use lock::{LockFile, Locked};
 pub use materialise::{load_tree, materialise, sweep};

@@ -4,7 +4,7 @@ use crate::exit::{Exit, OrProblem, Problem};
 use crate::session::Session;
 use crate::{holdings, pinned, ui};
 use lre_toolchain::{
-    Facts, LockFile, Locked, Source, Toolchain, ToolchainError, Wanted, first_difference, introspect, load_tree,
+    LockFile, Locked, Source, Toolchain, ToolchainError, Wanted, first_difference, introspect, load_tree,
 };
 
 /// A lock file in which the toolchain is pinned with everything that clients want to know.
@@ -134,7 +134,7 @@ fn toolchain_problem(locked: &Locked, e: &ToolchainError) -> Problem {
 
 /// Puts the toolchain into the lock with what is known of its compiler; asked in the sandbox, once.
 async fn add(context: &Context, lock: &mut LockFile, toolchain: Toolchain) -> Result<(), Problem> {
-    let known = lock.get(&toolchain.name).filter(|old| old.digest == toolchain.digest && old.facts.cc.is_some());
+    let known = lock.get(&toolchain.name).filter(|old| old.digest == toolchain.digest && !old.facts.is_empty());
     if known.is_some() {
         return Ok(());
     }
@@ -148,9 +148,10 @@ async fn add(context: &Context, lock: &mut LockFile, toolchain: Toolchain) -> Re
         let problem = Problem::new(Exit::Toolchain, format!("the compiler of `{}` cannot be used", toolchain.name));
         match e {
             ToolchainError::NotFound { what, hint } => problem.why(format!("{what} was not found")).hint(hint),
+            ToolchainError::Unfit(unfit) => problem.why(&unfit).hint(unfit.hint.clone()),
             e => problem.because(Box::new(e) as Box<dyn std::error::Error>),
         }
     })?;
-    lock.put(Locked::new(&toolchain, Facts { cc: Some(facts), ..Facts::default() }));
+    lock.put(Locked::new(&toolchain, facts));
     Ok(())
 }
