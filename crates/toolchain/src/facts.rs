@@ -108,3 +108,11 @@ pub struct CustomFacts {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
 }
+
+impl CcFacts {
+    /// Whether it links programs statically and cannot do otherwise: nothing that it links can be a shared library.
+    #[must_use]
+    pub fn links_statically(&self) -> bool {
+        self.link_flags.iter().any(|flag| flag == "-static")
+    }
+}

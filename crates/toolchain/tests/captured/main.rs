@@ -46,14 +46,15 @@ async fn captured(compiler: &str) {
     let again = capture(&store, compiler).await;
     assert_eq!(first.toolchain, again.toolchain, "two captures of one machine are one toolchain");
     let root = materialise(&store, &inodes, first.toolchain.digest, &dir.path().join("store/trees")).await.unwrap();
-    let sandbox = Sandbox::new(&root, &first.toolchain.environment);
+    let sandbox = Sandbox::new(&store, &root, &first.toolchain);
     for tool in first.toolchain.tools.values() {
         works(&sandbox, &format!("test -x {tool}"), "");
     }
     programs_compile_link_and_run(&sandbox, &first);
     the_tools_of_build_actions_work(&sandbox);
     works(&sandbox, "test ! -e /root && test ! -e /home && test ! -e /var && test ! -e /usr/share/doc", "");
-    facts_are_found(&introspect(&sandbox, &first.toolchain).await.unwrap(), &first);
+    let facts = introspect(&sandbox, &first.toolchain).await.unwrap();
+    facts_are_found(&facts.cc.expect("it compiles C"), &first);
 }
 
 async fn capture(store: &DiskStore, compiler: &str) -> Added {
@@ -66,7 +67,7 @@ async fn capture(store: &DiskStore, compiler: &str) -> Added {
     added
 }
 
-fn programs_compile_link_and_run(sandbox: &Sandbox, added: &Added) {
+fn programs_compile_link_and_run(sandbox: &Sandbox<'_>, added: &Added) {
     let (cc, cxx) = (&added.toolchain.tools["cc"], &added.toolchain.tools["c++"]);
     for flags in ["", "-static", "-O2 -g -flto", "-static-libgcc -pthread"] {
         works(sandbox, &format!("{cc} {flags} a.c -o a -lm && ./a"), "1.414\n");
@@ -81,7 +82,7 @@ fn programs_compile_link_and_run(sandbox: &Sandbox, added: &Added) {
     works(sandbox, &format!("{cc} -shared -fPIC a.c -o liba.so && nm -D liba.so | grep -c ' T main'"), "1\n");
 }
 
-fn the_tools_of_build_actions_work(sandbox: &Sandbox) {
+fn the_tools_of_build_actions_work(sandbox: &Sandbox<'_>) {
     for (script, says) in [
         ("echo a b | awk '{ print $2 }'", "b\n"),
         ("echo aXb | sed -e 's/X/-/' | grep -o 'a-b'", "a-b\n"),
@@ -100,7 +101,7 @@ fn the_tools_of_build_actions_work(sandbox: &Sandbox) {
 }
 
 #[track_caller]
-fn works(sandbox: &Sandbox, script: &str, says: &str) {
+fn works(sandbox: &Sandbox<'_>, script: &str, says: &str) {
     let arguments = ["/bin/sh", "-e", "-c", script].map(str::to_owned);
     let (ended, probed) = sandbox.run(&arguments, &[("a.c", C), ("a.cc", CXX)]).unwrap();
     let stderr = String::from_utf8_lossy(&probed.stderr);

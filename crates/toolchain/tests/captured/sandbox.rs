@@ -1,22 +1,26 @@
-//! The real launcher with a rootfs mounted and nothing else of the host.
+//! The real launcher with one toolchain mounted and nothing else of the host.
 use async_trait::async_trait;
 use lre_sandbox::{Ended, Exec, How, Reply, Request, SandboxPlan, Step, client, decode, encode};
-use lre_toolchain::{Probed, Prober};
+use lre_store::DiskStore;
+use lre_toolchain::{Input, Kind, Probe, Probed, Prober, Seen, Toolchain, look};
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 /// Ends with its socket, which is closed when this is dropped.
-pub struct Sandbox {
+pub struct Sandbox<'s> {
     launcher: Mutex<Launcher>,
     directory: tempfile::TempDir,
-    toolchain: Vec<Step>,
+    store: &'s DiskStore,
+    toolchain: Toolchain,
+    mounts: Vec<Step>,
     environment: BTreeMap<String, String>,
 }
 
@@ -33,23 +37,42 @@ impl Drop for Launcher {
     }
 }
 
-impl Sandbox {
-    /// With the materialised tree `root` as `/`.
-    pub fn new(root: &Path, environment: &BTreeMap<String, String>) -> Self {
+impl<'s> Sandbox<'s> {
+    /// With this toolchain, whose tree is laid out at `root`.
+    pub fn new(store: &'s DiskStore, root: &Path, toolchain: &Toolchain) -> Self {
         let (socket, process) = client::spawn(&std::env::current_exe().unwrap(), &["launcher"]).unwrap();
-        let mut environment = environment.clone();
+        let mut environment = toolchain.environment.clone();
+        environment.extend(toolchain.path().map(|path| ("PATH".to_owned(), path)));
         environment
             .extend([("LC_ALL", "C"), ("HOME", "/nonexistent"), ("TMPDIR", "/tmp")].map(|(n, v)| (n.into(), v.into())));
+        let mounts = match toolchain.kind {
+            Kind::Rootfs => steps(root, "").collect(),
+            _ => vec![Step::BindReadOnly { host: text(root), inside: text(Path::new(&toolchain.mount())) }],
+        };
         Self {
             launcher: Mutex::new(Launcher { socket, process, runs: 0 }),
             directory: tempfile::tempdir().unwrap(),
-            toolchain: steps(root, "").collect(),
+            store,
+            toolchain: toolchain.clone(),
+            mounts,
             environment,
         }
     }
 
+    /// How many commands were run.
+    #[allow(dead_code, reason = "not every test that has a sandbox counts")]
+    pub fn runs(&self) -> u64 {
+        self.launcher.lock().unwrap().runs
+    }
+
     /// Runs a command in /lre/exec with these inputs.
+    #[allow(dead_code, reason = "not every test that has a sandbox runs commands of its own")]
     pub fn run(&self, arguments: &[String], inputs: &[(&str, &str)]) -> io::Result<(Ended, Probed)> {
+        let inputs = inputs.iter().map(|(name, content)| Input::text(name, content)).collect();
+        self.perform(&Probe { arguments: arguments.to_vec(), inputs, ..Probe::default() })
+    }
+
+    fn perform(&self, probe: &Probe) -> io::Result<(Ended, Probed)> {
         let mut launcher = self.launcher.lock().unwrap();
         launcher.runs += 1;
         let id = launcher.runs;
@@ -57,10 +80,12 @@ impl Sandbox {
         for name in ["lower", "upper", "work"] {
             fs::create_dir_all(at.join(name))?;
         }
-        for (name, content) in inputs {
-            fs::write(at.join("lower").join(name), content)?;
+        for Input { name, content, executable } in &probe.inputs {
+            let path = at.join("lower").join(name);
+            fs::write(&path, content)?;
+            fs::set_permissions(&path, Permissions::from_mode(if *executable { 0o555 } else { 0o444 }))?;
         }
-        let plan = self.plan(arguments, &at)?;
+        let plan = self.plan(probe, &at)?;
         launcher.socket.write_all(&encode(&Request::Run { id, plan: Box::new(plan) }).map_err(io::Error::other)?)?;
         let mut length = [0; 4];
         launcher.socket.read_exact(&mut length)?;
@@ -74,11 +99,13 @@ impl Sandbox {
             other => return Err(io::Error::other(format!("{other:?}"))),
         };
         let (stdout, stderr) = (fs::read(at.join("stdout"))?, fs::read(at.join("stderr"))?);
-        Ok((ended, Probed { exit_code, stdout, stderr }))
+        let read = |name: &String| Some((name.clone(), fs::read(at.join("upper").join(name)).ok()?.into()));
+        let outputs = probe.outputs.iter().filter_map(read).collect();
+        Ok((ended, Probed { exit_code, stdout, stderr, outputs }))
     }
 
-    fn plan(&self, arguments: &[String], at: &Path) -> io::Result<SandboxPlan> {
-        let mut steps = self.toolchain.clone();
+    fn plan(&self, probe: &Probe, at: &Path) -> io::Result<SandboxPlan> {
+        let mut steps = self.mounts.clone();
         steps.extend([
             Step::Tmpfs { inside: c"/tmp".into(), bytes_max: 1 << 30 },
             Step::Dev,
@@ -90,11 +117,13 @@ impl Sandbox {
                 inside: c"/lre/exec".into(),
             },
         ]);
-        let variables = self.environment.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
+        let mut environment = self.environment.clone();
+        environment.extend(probe.environment.clone());
+        let variables = environment.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
         Ok(SandboxPlan {
             steps,
             exec: Exec {
-                arguments: arguments.iter().map(|a| CString::new(a.as_str())).collect::<Result<_, _>>()?,
+                arguments: probe.arguments.iter().map(|a| CString::new(a.as_str())).collect::<Result<_, _>>()?,
                 environment: variables.collect::<Result<_, _>>()?,
                 directory: c"/lre/exec".into(),
             },
@@ -127,8 +156,12 @@ fn text(path: &Path) -> CString {
 }
 
 #[async_trait]
-impl Prober for Sandbox {
-    async fn probe(&self, arguments: &[String], inputs: &[(&str, &str)]) -> io::Result<Probed> {
-        self.run(arguments, inputs).map(|(_, probed)| probed)
+impl Prober for Sandbox<'_> {
+    async fn probe(&self, probe: &Probe) -> io::Result<Probed> {
+        self.perform(probe).map(|(_, probed)| probed)
+    }
+
+    async fn look(&self, path: &str) -> io::Result<Seen> {
+        look(self.store, &self.toolchain, path).await.map_err(io::Error::other)
     }
 }
