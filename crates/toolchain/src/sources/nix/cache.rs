@@ -8,7 +8,9 @@ use crate::error::ToolchainError;
 use crate::import::blocking;
 use crate::intake::Intake;
 use crate::layout::Layout;
+use crate::progress::Progress;
 use crate::sources::compressed::decompressed;
+use crate::sources::http::{Download, Http, Request, Trust};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lre_model::RelPath;
 use std::collections::{BTreeSet, VecDeque};
@@ -29,20 +31,18 @@ const PARALLEL_ARCHIVES: usize = 4;
 const COMPRESSIONS: [&str; 5] = ["none", "xz", "zstd", "gzip", ""];
 
 /// The binary caches that are asked, in order, and whose word is taken.
-#[derive(Debug)]
 pub(super) struct Caches {
     all: Vec<Cache>,
     keys: Keys,
+    http: Http,
 }
 
-#[derive(Debug)]
 struct Cache {
     /// As the user wrote it.
     address: String,
     place: Place,
 }
 
-#[derive(Debug)]
 enum Place {
     Folder(PathBuf),
     Web,
@@ -58,18 +58,13 @@ pub(super) struct Offered {
 
 impl Caches {
     /// Those that the user names.
-    pub fn new(access: &Access) -> Result<Self, ToolchainError> {
+    pub fn new(access: &Access, progress: Arc<dyn Progress>) -> Result<Self, ToolchainError> {
         let wrong = |what: &str, problem| ToolchainError::unusable(what, problem);
         let keys = Keys::new(&access.nix_keys).map_err(|problem| wrong("nix_keys", problem))?;
-        let all = access.nix_caches.iter().map(|address| {
-            let cache = Cache::new(address)?;
-            match cache.place {
-                Place::Web if access.offline => Err(format!("`{address}` is not asked: nothing is fetched offline")),
-                _ => Ok(cache),
-            }
-        });
-        let all = all.collect::<Result<_, _>>().map_err(|problem| wrong("nix_caches", problem))?;
-        Ok(Self { all, keys })
+        let all = access.nix_caches.iter().map(|address| Cache::new(address)).collect::<Result<_, _>>();
+        let all = all.map_err(|problem| wrong("nix_caches", problem))?;
+        let http = Http::new(access, progress);
+        Ok(Self { all, keys, http })
     }
 
     fn addresses(&self) -> String {
@@ -111,7 +106,7 @@ impl Caches {
     fn ask(&self, path: &StorePath, needed_by: Option<&StorePath>) -> Result<Offered, ToolchainError> {
         let mut problems = Vec::new();
         for (n, cache) in self.all.iter().enumerate() {
-            match cache.narinfo(path, &self.keys) {
+            match cache.narinfo(path, &self.keys, &self.http) {
                 Ok(Some(narinfo)) => return Ok(Offered { cache: n, narinfo }),
                 Ok(None) => {}
                 Err(problem) => problems.push(format!("{}: {problem}", cache.address)),
@@ -165,7 +160,7 @@ impl Caches {
         if !COMPRESSIONS.contains(&compression.as_str()) {
             return Err(broken(format!("it is compressed with {compression}; gzip, xz and zstd are read here")));
         }
-        let opened = cache.open(url).map_err(&broken)?.ok_or_else(|| broken("it is not there".to_owned()))?;
+        let (opened, download) = cache.nar(&offered.narinfo, &self.http).map_err(&broken)?;
         // One byte more shows that there is more.
         let reader = decompressed(opened).map_err(|e| broken(nar::Bad::from(e).to_string()))?.take(info.nar_size + 1);
         let at = RelPath::parse(info.path.base())?;
@@ -183,6 +178,9 @@ impl Caches {
                 "its content has the narHash {hash} and {size_bytes} bytes, but {said} and {said_bytes} bytes are signed"
             )));
         }
+        if let Some(download) = download {
+            download.forget();
+        }
         Ok(layout)
     }
 }
@@ -197,34 +195,48 @@ impl Cache {
         Ok(Self { address: address.trim_end_matches('/').to_owned(), place })
     }
 
-    fn narinfo(&self, path: &StorePath, keys: &Keys) -> Result<Option<NarInfo>, String> {
+    fn narinfo(&self, path: &StorePath, keys: &Keys, http: &Http) -> Result<Option<NarInfo>, String> {
         let name = format!("{}.narinfo", path.hash());
-        let Some(from) = self.open(&name)? else { return Ok(None) };
-        let mut text = String::new();
-        from.take(NARINFO_BYTES_MAX).read_to_string(&mut text).map_err(|e| format!("{name} cannot be read: {e}"))?;
-        let narinfo = NarInfo::parse(&text, path).map_err(|problem| format!("{name}: {problem}"))?;
+        let bytes = match &self.place {
+            Place::Folder(folder) => match File::open(folder.join(&name)) {
+                Ok(file) => {
+                    let mut bytes = Vec::new();
+                    file.take(NARINFO_BYTES_MAX).read_to_end(&mut bytes).map(|_| Some(bytes))
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(e),
+            }
+            .map_err(|e| format!("{name} cannot be read: {e}"))?,
+            // What it says is signed, so that any connection will do.
+            Place::Web => {
+                let url = format!("{}/{name}", self.address);
+                http.get_bytes(Request::new(&url, Trust::Checked), NARINFO_BYTES_MAX).map_err(|e| e.to_string())?
+            }
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        let narinfo = NarInfo::parse(&String::from_utf8_lossy(&bytes), path);
+        let narinfo = narinfo.map_err(|problem| format!("{name}: {problem}"))?;
         narinfo.proof(keys).map_err(|problem| format!("{name}: {problem}"))?;
         Ok(Some(narinfo))
     }
 
-    /// Opens a file of the cache; nothing where it is not there.
-    fn open(&self, name: &str) -> Result<Option<Box<dyn Read + Send>>, String> {
+    /// Opens an archive. What is fetched is kept until it has been imported, so that a second try goes on where the first
+    /// one ended.
+    fn nar(&self, narinfo: &NarInfo, http: &Http) -> Result<(Box<dyn Read + Send>, Option<Download>), String> {
         // An address or a path that leads out of the cache would make us read what the user never named.
         let inside = |part: Component<'_>| matches!(part, Component::Normal(_));
-        if name.is_empty() || name.contains("://") || !Path::new(name).components().all(inside) {
-            return Err(format!("`{name}` is not a file of the cache"));
+        let url = &narinfo.url;
+        if url.is_empty() || url.contains("://") || !Path::new(url).components().all(inside) {
+            return Err("that is not a file of the cache".to_owned());
         }
+        let opened = |path: &Path| File::open(path).map_err(|e| format!("it cannot be read: {e}"));
         match &self.place {
-            Place::Folder(folder) => match File::open(folder.join(name)) {
-                Ok(file) => Ok(Some(Box::new(file))),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(e) => Err(format!("{name} cannot be read: {e}")),
-            },
-            Place::Web => web(&format!("{}/{name}", self.address)),
+            Place::Folder(folder) => Ok((Box::new(opened(&folder.join(url))?), None)),
+            Place::Web => {
+                let url = format!("{}/{url}", self.address);
+                let download = http.fetch(&url, narinfo.expected()).map_err(|e| e.to_string())?;
+                Ok((Box::new(opened(&download.path)?), Some(download)))
+            }
         }
     }
-}
-
-fn web(_url: &str) -> Result<Option<Box<dyn Read + Send>>, String> {
-    Err("not yet".into())
 }

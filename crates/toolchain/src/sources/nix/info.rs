@@ -31,6 +31,27 @@ pub(super) fn of_json(text: &[u8]) -> Result<Vec<Info>, String> {
     }
 }
 
+/// What `nix build --json` prints: for each thing that was built its outputs by name, for a path the path.
+pub(super) fn built(text: &[u8]) -> Result<Vec<StorePath>, String> {
+    let value: Value = serde_json::from_slice(text).map_err(|e| format!("it printed no JSON: {e}"))?;
+    let mut paths = Vec::new();
+    for one in value.as_array().map_or(&[][..], Vec::as_slice) {
+        let outputs = one.get("outputs").and_then(Value::as_object);
+        let outputs = outputs
+            .into_iter()
+            .flat_map(|outputs| outputs.values())
+            .chain(one.get("path"))
+            .chain(one.as_str().map(|_| one));
+        for output in outputs {
+            let path = StorePath::of_either(output.as_str().ok_or("an output is no path")?)?;
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    if paths.is_empty() { Err("it printed no store path".to_owned()) } else { Ok(paths) }
+}
+
 fn info(path: &str, value: &Value) -> Result<Info, String> {
     if value.is_null() || value.get("valid") == Some(&Value::Bool(false)) {
         return Err(format!("the path `{path}` is not valid"));
@@ -95,6 +116,16 @@ mod tests {
         assert_eq!(read[0].nar_hash.to_string(), OLD);
         assert_eq!(of_json(middle.as_bytes()).unwrap(), read);
         assert_eq!(of_json(new.as_bytes()).unwrap(), read);
+    }
+
+    #[test]
+    fn what_was_built_is_read() {
+        let text = format!(r#"[{{"drvPath":"{A}.drv","outputs":{{"dev":"{B}","out":"{A}"}}}},{{"path":"{B}"}},"{A}"]"#);
+        let paths: Vec<_> = built(text.as_bytes()).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(paths, [B, A]);
+        for bad in ["[]", "{}", r#"[{"outputs":{"out":null}}]"#, "building"] {
+            assert!(built(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -34,14 +34,9 @@ pub(super) fn closure(paths: &[StorePath]) -> Result<Vec<Info>, Silent> {
 
 /// Builds what the user calls by `installable`; the paths of what came out. Blocks, for as long as it takes.
 pub(super) fn build(installable: &str) -> Result<Vec<StorePath>, Silent> {
-    let said = nix(&["build", "--no-link", "--print-out-paths", installable])?;
-    let said = String::from_utf8_lossy(&said);
-    let paths = said.lines().filter(|line| !line.is_empty()).map(str::parse).collect::<Result<Vec<_>, String>>();
-    match paths {
-        Ok(paths) if !paths.is_empty() => Ok(paths),
-        Ok(_) => Err(Silent::Failed("it printed no store path".to_owned())),
-        Err(problem) => Err(Silent::Failed(problem)),
-    }
+    // Not `--print-out-paths`, which Nix 2.8 does not know.
+    let said = nix(&["build", "--no-link", "--json", installable])?;
+    info::built(&said).map_err(Silent::Failed)
 }
 
 /// Where the files of the store are. What `/nix/store` is to builds may be elsewhere to us; whether a path is there

@@ -201,7 +201,7 @@ async fn from_caches(
     named: &[StorePath],
     finding: &Finding<'_>,
 ) -> Result<(Tree, Layout, Vec<Warning>), ToolchainError> {
-    let caches = Arc::new(Caches::new(finding.access)?);
+    let caches = Arc::new(Caches::new(finding.access, finding.progress.clone())?);
     let offered = caches.closure(named).await?;
     let unpack = move |intake: &Intake| caches.unpack(offered, intake);
     let (layout, hold): (Layout, Hold) =

@@ -2,6 +2,7 @@
 use super::info::Info;
 use super::keys::Keys;
 use super::path::{STORE, Sha256, StorePath, base32};
+use crate::sources::http::Expected;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of the hash in a store path.
@@ -16,6 +17,8 @@ pub(super) struct NarInfo {
     pub url: String,
     /// `none`, `xz`, `zstd`, `gzip`, …
     pub compression: String,
+    /// Of the compressed file; signed by nobody.
+    file: (Option<Sha256>, Option<u64>),
     /// `name:base64` each.
     signatures: Vec<String>,
     /// For a path whose name follows from its content: how.
@@ -63,9 +66,19 @@ impl NarInfo {
             url: field("URL")?.to_owned(),
             // What it means where nothing is said.
             compression: fields.get("Compression").copied().unwrap_or("bzip2").to_owned(),
+            file: (
+                fields.get("FileHash").and_then(|hash| hash.parse().ok()),
+                fields.get("FileSize").and_then(|size| size.parse().ok()),
+            ),
             signatures,
             content_address: fields.get("CA").map(|ca| (*ca).to_owned()),
         })
+    }
+
+    /// The compressed file, as far as it is known; enough to go on with a download that was cut off.
+    pub fn expected(&self) -> Expected {
+        let (hash, size) = self.file;
+        Expected { sha256: hash.and_then(|hash| hex::encode(hash.0).parse().ok()), size }
     }
 
     /// What proves this, with these keys.
