@@ -104,6 +104,7 @@ impl World {
             environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]),
             tools: BTreeMap::new(),
             source: "dir:rootfs".to_owned(),
+            recipe: Vec::new(),
         };
         Registry::open(at.join("store/toolchains/registry"))?.put(&toolchain)?;
         let execution = ExecutionClient::new(channel.clone());

@@ -38,6 +38,7 @@ fn gcc() -> Locked {
             ("strip", "/usr/bin/strip"),
         ]),
         source: "capture:/usr/bin/cc".to_owned(),
+        recipe: Vec::new(),
     };
     let facts = CcFacts {
         family: Family::Gcc,

@@ -108,6 +108,7 @@ mod tests {
             environment: Default::default(),
             tools: Default::default(),
             source: "dir:/x".to_owned(),
+            recipe: Vec::new(),
         }
     }
 

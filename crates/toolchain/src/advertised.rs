@@ -91,6 +91,7 @@ mod tests {
             environment: Default::default(),
             tools: Default::default(),
             source: "dir:/x".to_owned(),
+            recipe: Vec::new(),
         }
     }
 

@@ -66,6 +66,9 @@ pub enum ToolchainError {
         /// Why not, and what may help.
         problem: String,
     },
+    /// The user's turn: what a recipe pins is no longer where it was.
+    #[error(transparent)]
+    Gone(Box<Gone>),
     /// The user's turn: try again when nothing changes the file.
     #[error("{} changed while it was read", .0.display())]
     Changed(PathBuf),
@@ -131,6 +134,25 @@ pub enum ToolchainError {
     /// The operator's turn: the store.
     #[error("the store failed")]
     Store(#[from] StoreError),
+}
+
+/// Packages that a recipe pins and no archive has any more. Nothing is taken in their place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} packages of `{source_name}` are in none of the archives that were asked ({}), since archives drop old versions: {}; \
+     ways out: a tree that somebody has (a peer's store, an export file: `lre toolchain import FILE`), an archive that \
+     keeps old versions (`debian_mirror` in lre.json5: a mirror or a snapshot), or the versions of today: `{anew}`",
+    .packages.len(), .asked.join(", "), .packages.join(", ")
+)]
+pub struct Gone {
+    /// What was to be had.
+    pub source_name: String,
+    /// `name=version` of all that are gone.
+    pub packages: Vec<String>,
+    /// The archives that were asked.
+    pub asked: Vec<String>,
+    /// The source that resolves them anew.
+    pub anew: String,
 }
 
 /// What a source gave is not what the lock file pins.

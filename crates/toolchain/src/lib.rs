@@ -27,7 +27,7 @@ pub use advertised::{Advertised, COUNT as ADVERTISED_COUNT, LIST as ADVERTISED_L
 pub use capture::{Captured, capture};
 pub use copy::copy_tree;
 pub use difference::first_difference;
-pub use error::{BadSource, Mismatch, ToolchainError, Tried};
+pub use error::{BadSource, Gone, Mismatch, ToolchainError, Tried};
 pub use facts::{CcFacts, CustomFacts, Facts, JavaFacts, RustFacts};
 pub use import::{Imported, Warning, import_directory, import_layout};
 pub use introspect::{
@@ -40,5 +40,6 @@ pub use obtain::{Obtained, Place, obtain};
 pub use progress::{Progress, Stage};
 pub use registry::{Registry, check_name};
 pub use resolve::{Accepted, Refused, Resolved, resolve};
+pub use sources::deb;
 pub use sources::{Added, Archive, Cas, Deb, Nix, Oci, Source, Wanted, Zig, add};
 pub use types::{Closure, Family, Kind, Toolchain};

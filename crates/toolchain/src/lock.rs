@@ -39,6 +39,9 @@ pub struct Locked {
     pub environment: BTreeMap<String, String>,
     /// Where it can be had, in order of trial.
     pub sources: Vec<String>,
+    /// What the first source fetches, with digests, where it is a list (`deb:`): one line for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipe: Vec<String>,
     /// What was found out about it.
     #[serde(default, skip_serializing_if = "Facts::is_empty")]
     pub facts: Facts,
@@ -63,6 +66,7 @@ impl Locked {
             tools: toolchain.tools.clone(),
             environment: toolchain.environment.clone(),
             sources: vec![toolchain.source.clone()],
+            recipe: toolchain.recipe.clone(),
             facts,
         }
     }
@@ -77,6 +81,7 @@ impl Locked {
             environment: self.environment.clone(),
             tools: self.tools.clone(),
             source: self.sources.first().cloned().unwrap_or_default(),
+            recipe: self.recipe.clone(),
         }
     }
 
@@ -228,6 +233,7 @@ mod tests {
             environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
             tools: [("cc".to_owned(), "/usr/bin/cc".to_owned()), ("ar".to_owned(), "/usr/bin/ar".to_owned())].into(),
             source: "capture:/usr/bin/cc".to_owned(),
+            recipe: Vec::new(),
         };
         Locked::new(&toolchain, Facts::default())
     }

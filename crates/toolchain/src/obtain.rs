@@ -103,7 +103,7 @@ async fn from_source(
     access: &Access,
     progress: Arc<dyn Progress>,
 ) -> Result<Imported, ToolchainError> {
-    let source: Source = text.parse()?;
+    let source = text.parse::<Source>()?.with_recipe(&locked.recipe)?;
     let wanted = Wanted {
         name: locked.name.clone(),
         kind: locked.kind,

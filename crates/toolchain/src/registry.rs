@@ -219,6 +219,7 @@ mod tests {
             environment: [("PATH".to_owned(), "/usr/bin".to_owned())].into(),
             tools: [("cc".to_owned(), "/usr/bin/cc".to_owned())].into(),
             source: "capture:/usr/bin/cc".to_owned(),
+            recipe: Vec::new(),
         }
     }
 

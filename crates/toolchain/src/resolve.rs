@@ -195,6 +195,7 @@ mod tests {
             environment: Default::default(),
             tools: Default::default(),
             source: format!("dir:/{name}"),
+            recipe: Vec::new(),
         }
     }
 

@@ -1,4 +1,5 @@
 //! What a toolchain is.
+use crate::{Source, ToolchainError};
 use lre_model::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -91,6 +92,10 @@ pub struct Toolchain {
     pub tools: BTreeMap<String, String>,
     /// Where it came from, as the user wrote it: `capture:/usr/bin/cc`.
     pub source: String,
+    /// What is fetched, one thing a line, where the source is a list of things with digests (`deb:`): from
+    /// this anybody makes the same tree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipe: Vec<String>,
 }
 
 impl Toolchain {
@@ -98,6 +103,14 @@ impl Toolchain {
     #[must_use]
     pub fn property(&self) -> (String, String) {
         (self.kind.property().to_owned(), self.digest.to_string())
+    }
+
+    /// Where it can be had again, with all that pins it.
+    ///
+    /// # Errors
+    /// It says something that this version does not know.
+    pub fn pinned_source(&self) -> Result<Source, ToolchainError> {
+        self.source.parse::<Source>()?.with_recipe(&self.recipe)
     }
 
     /// Where the tree is seen by a command.

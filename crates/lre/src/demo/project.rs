@@ -192,6 +192,7 @@ mod tests {
             environment: BTreeMap::new(),
             tools,
             source: String::new(),
+            recipe: Vec::new(),
         };
         let mut made = Vec::new();
         let stages = project.stages(&toolchain).unwrap();

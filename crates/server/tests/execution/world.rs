@@ -98,6 +98,7 @@ pub fn toolchain(name: &str) -> Toolchain {
         environment: [("PATH".to_owned(), "/usr/bin".to_owned())].into(),
         tools: [].into(),
         source: "dir:/nowhere".to_owned(),
+        recipe: Vec::new(),
     }
 }
 

@@ -128,6 +128,7 @@ impl Cas {
             warnings: Vec::new(),
             environment: Default::default(),
             source: format!("cas:{}", self.of(digest)),
+            recipe: Vec::new(),
         })
     }
 }

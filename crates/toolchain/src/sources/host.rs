@@ -17,6 +17,7 @@ pub(super) async fn captured(compiler: &Path, finding: &Finding<'_>) -> Result<F
         environment: captured.environment,
         tools: captured.tools,
         source: finding.wanted.source.to_string(),
+        recipe: Vec::new(),
     })
 }
 
@@ -30,5 +31,6 @@ pub(super) async fn directory(path: &Path, finding: &Finding<'_>) -> Result<Foun
         warnings,
         environment: Default::default(),
         source: finding.wanted.source.to_string(),
+        recipe: Vec::new(),
     })
 }

@@ -2,7 +2,7 @@
 mod archive;
 mod cas;
 pub(crate) mod compressed;
-mod deb;
+pub mod deb;
 mod host;
 pub(crate) mod http;
 mod nix;
@@ -75,6 +75,21 @@ impl Source {
             Self::Oci(_) => "the tree of an image",
             Self::Zig(_) => "frozen",
             Self::Cas(_) => "fetched by digest",
+        }
+    }
+
+    /// With the recipe that a lock file has for it. Sources that have none ignore it.
+    ///
+    /// # Errors
+    /// It is not what the source names, or no recipe at all.
+    pub fn with_recipe(self, recipe: &[String]) -> Result<Self, ToolchainError> {
+        match self {
+            Self::Deb(deb) if !recipe.is_empty() => {
+                let text = format!("deb:{deb}");
+                let with = deb.with_recipe(recipe);
+                with.map(Self::Deb).map_err(|problem| ToolchainError::Source { text, problem: Some(problem) })
+            }
+            other => Ok(other),
         }
     }
 
@@ -181,6 +196,8 @@ pub struct Found {
     pub tools: BTreeMap<String, String>,
     /// How to have the same again: the source as the user wrote it, with what pins it.
     pub source: String,
+    /// What was fetched, where the source is a list of things with digests; see [`Toolchain::recipe`].
+    pub recipe: Vec<String>,
 }
 
 /// A tree, as a source has found it.
@@ -230,6 +247,7 @@ pub async fn add(
         environment: found.environment,
         tools: found.tools,
         source: found.source,
+        recipe: found.recipe,
     };
     toolchain.locate();
     let added = Added { toolchain, imported };

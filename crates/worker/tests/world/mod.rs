@@ -116,6 +116,7 @@ async fn toolchain(store: &dyn BlobStore, directory: &Path) -> Toolchain {
         environment: BTreeMap::from([("PATH".into(), "/bin".into())]),
         tools: BTreeMap::new(),
         source: "dir:rootfs".into(),
+        recipe: Vec::new(),
     }
 }
 

@@ -99,7 +99,7 @@ async fn have(context: &Context, locked: &Locked) -> Result<Toolchain, Problem> 
     match load_tree(&*store, locked.digest).await {
         Ok((_tree, _hold)) => {}
         Err(ToolchainError::Missing { .. }) => {
-            let source = pinned.source.parse().map_err(|e: ToolchainError| toolchain_problem(locked, &e))?;
+            let source = pinned.pinned_source().map_err(|e| toolchain_problem(locked, &e))?;
             let expected = Some(locked.digest);
             let wanted = Wanted { name: locked.name.clone(), kind: locked.kind, source, also: Vec::new(), expected };
             let added = toolchain::import(&*store, &wanted, &holdings::access(context)).await?;

@@ -95,6 +95,7 @@ impl Nix {
             warnings,
             environment,
             source: format!("nix:{source}"),
+            recipe: Vec::new(),
         })
     }
 
