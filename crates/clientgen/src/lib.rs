@@ -10,15 +10,34 @@ mod starlark;
 /// Why nothing can be generated. The user's turn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsuitable {
-    /// No toolchain in the lock file has a C compiler.
-    #[error("lre.lock pins no toolchain with a C compiler; hint: lre toolchain add cc --from capture:/usr/bin/cc")]
+    /// No toolchain in the lock file compiles, runs or generates anything that is known.
+    #[error("lre.lock pins no toolchain with a compiler; hint: lre toolchain add cc --from capture:/usr/bin/cc")]
     NoCompiler,
-    /// The lock file has several, and it was not said which.
-    #[error("lre.lock pins several toolchains with a C compiler: {}; hint: name one of them with --toolchain", .0.join(", "))]
-    Several(Vec<String>),
-    /// No toolchain of this name, or it has not been introspected.
-    #[error("lre.lock pins no toolchain `{0}` with a C compiler")]
-    NoSuch(String),
+    /// The lock file has several for one language, and it was not said which.
+    #[error("lre.lock pins several toolchains for {language}: {}; hint: name one of them with --toolchain", .names.join(", "))]
+    Several {
+        /// `cc`, `java` or `rust`.
+        language: &'static str,
+        /// Theirs.
+        names: Vec<String>,
+    },
+    /// No toolchain of this name, or it has not been introspected, or it is for something else.
+    #[error("lre.lock pins no toolchain `{name}` for {language}")]
+    NoSuch {
+        /// As the user wrote it.
+        name: String,
+        /// `cc`, `java` or `rust`.
+        language: &'static str,
+    },
+    /// Two toolchains would get one package.
+    #[error("two toolchains of lre.lock would both be in the package `{0}`; hint: add one of them under another name")]
+    Clash(String),
+    /// Rust links with a C compiler, and there is none in the same sandbox.
+    #[error(
+        "the Rust toolchain `{0}` has nothing to link with: it brings no C compiler, and none shares its sandbox; \
+         hint: add one that is a tree, or one root file system with both"
+    )]
+    NoLinker(String),
     /// A name that cannot follow `build:`.
     #[error("`{0}` cannot be a --config name: letters, digits, `-` and `_` are taken")]
     Prefix(String),

@@ -21,7 +21,16 @@ pub(crate) fn list<T: AsRef<str>>(values: &[T]) -> String {
 /// A dictionary, one pair on each line, in the order given.
 pub(crate) fn dict<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let lines: Vec<_> = pairs.into_iter().map(|(k, v)| format!("        {}: {},\n", text(k), text(v))).collect();
-    format!("{{\n{}    }}", lines.concat())
+    match &lines[..] {
+        [] => "{}".to_owned(),
+        lines => format!("{{\n{}    }}", lines.concat()),
+    }
+}
+
+/// A call of a rule or function, one argument on each line.
+pub(crate) fn call<'a>(function: &str, arguments: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let lines: Vec<_> = arguments.into_iter().map(|(name, value)| format!("    {name} = {value},\n")).collect();
+    format!("{function}(\n{})\n", lines.concat())
 }
 
 /// `True` or `False`.
@@ -40,5 +49,7 @@ mod tests {
         assert_eq!(list(&["a"]), "[\"a\"]");
         assert_eq!(list(&["a", "b"]), "[\n        \"a\",\n        \"b\",\n    ]");
         assert_eq!(dict([("a", "b")]), "{\n        \"a\": \"b\",\n    }");
+        assert_eq!(dict([]), "{}");
+        assert_eq!(call("f", [("a", text("b"))]), "f(\n    a = \"b\",\n)\n");
     }
 }

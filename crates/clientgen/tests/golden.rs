@@ -1,90 +1,14 @@
 //! Every generated file, compared with what is kept under `golden/`. `UPDATE=1` rewrites.
+mod toolchains;
+
 use lre_clientgen::Unsuitable;
 use lre_clientgen::bazel::{Address, Options, files, local_rc};
-use lre_model::{Digest, DigestFunction};
-use lre_toolchain::{CcFacts, Facts, Family, Kind, LockFile, Locked, Toolchain};
+use lre_toolchain::{LockFile, Locked};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-fn owned(texts: &[&str]) -> Vec<String> {
-    texts.iter().map(|t| (*t).to_owned()).collect()
-}
-
-fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
-}
-
-fn gcc() -> Locked {
-    let toolchain = Toolchain {
-        name: "cc".to_owned(),
-        kind: Kind::Rootfs,
-        digest: Digest::of(DigestFunction::Sha256, b"gcc"),
-        environment: pairs(&[("PATH", "/usr/bin:/bin")]),
-        tools: pairs(&[
-            ("ar", "/usr/bin/ar"),
-            ("bash", "/bin/bash"),
-            ("c++", "/usr/bin/c++"),
-            ("cc", "/usr/bin/cc"),
-            ("cpp", "/usr/bin/cpp"),
-            ("dwp", "/usr/bin/dwp"),
-            ("gcov", "/usr/bin/gcov"),
-            ("ld", "/usr/bin/ld"),
-            ("nm", "/usr/bin/nm"),
-            ("objcopy", "/usr/bin/objcopy"),
-            ("objdump", "/usr/bin/objdump"),
-            ("sh", "/bin/sh"),
-            ("strip", "/usr/bin/strip"),
-        ]),
-        source: "capture:/usr/bin/cc".to_owned(),
-        recipe: Vec::new(),
-    };
-    let facts = CcFacts {
-        family: Family::Gcc,
-        version: "cc (Debian 12.2.0-14) 12.2.0".to_owned(),
-        triple: "x86_64-linux-gnu".to_owned(),
-        libc: "glibc_2.36".to_owned(),
-        linker: "GNU ld (GNU Binutils for Debian) 2.40".to_owned(),
-        c_include_directories: owned(&["/usr/lib/gcc/x86_64-linux-gnu/12/include", "/usr/include"]),
-        cxx_include_directories: owned(&[
-            "/usr/include/c++/12",
-            "/usr/lib/gcc/x86_64-linux-gnu/12/include",
-            "/usr/include",
-        ]),
-        compile_flags: owned(&["-no-canonical-prefixes", "-fno-canonical-system-headers", "-Wall"]),
-        cxx_flags: owned(&["-std=c++17"]),
-        link_flags: owned(&["-Wl,-z,relro,-z,now", "-Wl,--build-id=none"]),
-        cxx_link_libraries: owned(&["-lstdc++", "-lm"]),
-        start_end_lib: false,
-    };
-    Locked::new(&toolchain, Facts { cc: Some(facts), ..Facts::default() })
-}
-
-fn clang_tree() -> Locked {
-    let mut toolchain = gcc().toolchain();
-    toolchain.name = "clang".to_owned();
-    toolchain.kind = Kind::Tree;
-    toolchain.digest = Digest::of(DigestFunction::Blake3, b"clang");
-    let bin = format!("{}/bin", toolchain.mount());
-    toolchain.environment = pairs(&[("PATH", &bin)]);
-    toolchain.tools = ["ar", "bash", "cc", "c++", "ld"].map(|t| (t.to_owned(), format!("{bin}/{t}"))).into();
-    let facts = CcFacts {
-        family: Family::Clang,
-        version: "clang version 18.1.3".to_owned(),
-        triple: "aarch64-linux-musl".to_owned(),
-        libc: "musl".to_owned(),
-        linker: "LLD 18.1.3".to_owned(),
-        c_include_directories: vec![format!("{}/include", toolchain.mount())],
-        cxx_include_directories: vec![format!("{}/include/c++/v1", toolchain.mount())],
-        compile_flags: owned(&["-Wall"]),
-        cxx_flags: Vec::new(),
-        link_flags: Vec::new(),
-        cxx_link_libraries: owned(&["-lc++", "-lm"]),
-        start_end_lib: true,
-    };
-    Locked::new(&toolchain, Facts { cc: Some(facts), ..Facts::default() })
-}
+use toolchains::{clang_tree, codegen, everything, gcc, jdk_rootfs, jdk_tree, nix_clang, rust_tree};
 
 fn lock(locked: impl IntoIterator<Item = Locked>) -> LockFile {
     let mut lock = LockFile::default();
@@ -130,6 +54,36 @@ fn a_clang_tree_always_on() {
 }
 
 #[test]
+fn one_root_file_system_with_three_languages() {
+    let options = Options { prefix: Some("lre".to_owned()), ..Options::default() };
+    check("everything", &files(&lock([everything()]), &options).unwrap());
+}
+
+#[test]
+fn trees_compose_with_a_root_file_system() {
+    let options = Options { prefix: Some("lre".to_owned()), ..Options::default() };
+    check("composed", &files(&lock([gcc(), jdk_tree(), rust_tree(), codegen()]), &options).unwrap());
+}
+
+#[test]
+fn two_root_file_systems_are_apart() {
+    let options = Options { prefix: Some("lre".to_owned()), ..Options::default() };
+    check("apart", &files(&lock([gcc(), jdk_rootfs(), codegen()]), &options).unwrap());
+}
+
+#[test]
+fn a_closure_of_nix() {
+    check("nix", &files(&lock([nix_clang()]), &Options::default()).unwrap());
+}
+
+#[test]
+fn java_alone() {
+    let mut runtime = jdk_tree();
+    runtime.facts.java.as_mut().unwrap().compiles = false;
+    check("java", &files(&lock([runtime]), &Options::default()).unwrap());
+}
+
+#[test]
 fn addresses_are_in_a_file_of_their_own() {
     let own = Address { endpoint: "127.0.0.1:50051".to_owned(), token: None };
     let other = Address { endpoint: "127.0.0.1:50051".to_owned(), token: Some("secret".to_owned()) };
@@ -139,16 +93,65 @@ fn addresses_are_in_a_file_of_their_own() {
 
 #[test]
 fn what_cannot_be_generated_says_what_to_do() {
-    let both = lock([gcc(), clang_tree()]);
-    assert_eq!(files(&both, &Options::default()), Err(Unsuitable::Several(owned(&["cc", "clang"]))));
+    let refused = |lock: &LockFile, options: &Options| files(lock, options).unwrap_err();
+    let (mut one, mut other) = (gcc(), clang_tree());
+    (one.name, other.name) = ("gcc".to_owned(), "clang".to_owned());
+    let both = lock([one, other]);
+    let names = vec!["clang".to_owned(), "gcc".to_owned()];
+    assert_eq!(refused(&both, &Options::default()), Unsuitable::Several { language: "cc", names });
     let named = |name: &str| Options { toolchain: Some(name.to_owned()), ..Options::default() };
     assert!(files(&both, &named("clang")).is_ok());
-    assert_eq!(files(&both, &named("gcc")), Err(Unsuitable::NoSuch("gcc".to_owned())));
+    let none = Unsuitable::NoSuch { name: "icc".to_owned(), language: "cc" };
+    assert_eq!(refused(&both, &named("icc")), none);
     let mut unknown = gcc();
     unknown.facts.cc = None;
-    assert_eq!(files(&lock([unknown]), &Options::default()), Err(Unsuitable::NoCompiler));
+    assert_eq!(refused(&lock([unknown]), &Options::default()), Unsuitable::NoCompiler);
     let odd = Options { prefix: Some("a b".to_owned()), ..Options::default() };
-    assert_eq!(files(&lock([gcc()]), &odd), Err(Unsuitable::Prefix("a b".to_owned())));
+    assert_eq!(refused(&lock([gcc()]), &odd), Unsuitable::Prefix("a b".to_owned()));
+    assert_eq!(refused(&lock([rust_tree()]), &Options::default()), Unsuitable::NoLinker("rust".to_owned()));
+    let (mut tools, mut clash) = (codegen(), codegen());
+    (tools.name, clash.name) = ("java".to_owned(), "java-tools".to_owned());
+    let clash = lock([tools, clash]);
+    assert_eq!(refused(&clash, &Options::default()), Unsuitable::Clash("generated-java-tools".to_owned()));
+}
+
+/// The rules at the head of `choice.rs`, seen from outside.
+#[test]
+fn which_toolchain_is_for_which_language() {
+    let module = |lock: &LockFile, options: &Options, path: &str| {
+        let files = files(lock, options).unwrap();
+        files.get(&format!("local-remote-execution/{path}")).cloned().unwrap_or_default()
+    };
+    let (java, cc) = ("generated-java/java/BUILD", "generated-cc/cc/BUILD");
+    let home = |locked: &Locked| locked.facts.java.as_ref().unwrap().home.clone();
+
+    let mut debian = everything();
+    debian.name = "debian".to_owned();
+    let (mut a, mut b) = (jdk_tree(), jdk_rootfs());
+    (a.name, b.name) = ("a".to_owned(), "b".to_owned());
+    let plain = Options::default();
+    let three = lock([debian.clone(), a.clone(), b.clone()]);
+    assert!(module(&three, &plain, java).contains(&home(&debian)), "what compiles C compiles Java too");
+    let named = Options { java: Some("b".to_owned()), ..Options::default() };
+    assert!(module(&three, &named, java).contains(&home(&b)), "whoever is named wins");
+    a.name = "java".to_owned();
+    let called = lock([debian, a.clone(), b]);
+    assert!(module(&called, &plain, java).contains(&home(&a)), "one that is called like the language");
+    let two = lock([gcc(), clang_tree()]);
+    assert!(module(&two, &plain, cc).contains("lre-cc"), "one that is called like the language");
+    assert_eq!(module(&lock([gcc()]), &plain, java), "", "a language that nobody has is left out");
+}
+
+#[test]
+fn every_tool_of_the_order_of_the_platform_is_in_its_path() {
+    let made = files(&lock([gcc(), jdk_tree(), codegen()]), &Options::default()).unwrap();
+    let path = made["lre.bazelrc"].lines().find_map(|line| line.strip_prefix("build --action_env=PATH=")).unwrap();
+    let folders: Vec<_> = path.split(':').collect();
+    assert_eq!(folders[folders.len() - 2..], ["/usr/bin", "/bin"], "the root file system is last: {path}");
+    for tree in [jdk_tree(), codegen()] {
+        let mount = tree.toolchain().mount();
+        assert!(folders.contains(&format!("{mount}/bin").as_str()), "{mount}: {path}");
+    }
 }
 
 /// Two machines: another home, user, working directory and locale. They share the lock file and
@@ -176,7 +179,34 @@ proptest! {
         order.rotate_left(at);
         let (first, second) = (lock(names.iter().map(named)), lock(order.iter().map(|n| named(n))));
         let second = LockFile::parse(&second.to_text(), "lre.lock").unwrap();
-        let options = Options { toolchain: names.first().cloned(), prefix: None };
+        let options = Options { toolchain: names.first().cloned(), ..Options::default() };
         prop_assert_eq!(files(&first, &options), files(&second, &options));
+    }
+
+    /// Any set of toolchains gives files or an error that says what to do, and the same for the same set.
+    #[test]
+    fn any_toolchains_in_any_order(picked in prop::collection::vec(0..8_usize, 0..6)) {
+        let all = [gcc(), clang_tree(), everything(), jdk_tree(), jdk_rootfs(), rust_tree(), codegen(), nix_clang()];
+        let named = |i: &usize| Locked { name: format!("t{i}"), ..all[*i].clone() };
+        let (first, second) = (lock(picked.iter().map(named)), lock(picked.iter().rev().map(named)));
+        let made = files(&first, &Options::default());
+        prop_assert_eq!(&made, &files(&second, &Options::default()));
+        let Ok(made) = made else { return Ok(()) };
+        for (path, text) in &made {
+            prop_assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{} ends oddly", path);
+            // An action sees one root file system at most.
+            for platform in text.split("platform(\n").skip(1) {
+                let platform = platform.split("\n)\n").next().unwrap_or_default();
+                prop_assert!(platform.matches("\"lre-rootfs\"").count() <= 1);
+                prop_assert!(!platform.lines().any(|line| line.contains("lre-rootfs") && line.contains(',') && line.trim_end_matches(',').contains(',')));
+            }
+        }
+        // Every label of the flags is a target of the module.
+        for label in made["lre.bazelrc"].lines().filter_map(|line| line.split_once("@local-remote-execution//")).flat_map(|(_, rest)| rest.split(',')) {
+            let label = label.trim_start_matches("@local-remote-execution//");
+            let (package, target) = label.split_once(':').unwrap();
+            let build = &made[&format!("local-remote-execution/{package}/BUILD")];
+            prop_assert!(build.contains(&format!("name = \"{target}\",")), "{}", label);
+        }
     }
 }

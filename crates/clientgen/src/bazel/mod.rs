@@ -1,12 +1,23 @@
-//! Files for Bazel: a module with the toolchain and the platform, and flags that use them.
+//! Files for Bazel: a module with toolchains and platforms, and flags that use them.
 //!
 //! The flags keep the labels under which such modules are known:
 //! `@local-remote-execution//generated-cc/config:platform` and `…:cc-toolchain` (TOOLCHAINS 5).
+//!
+//! # Versions of Bazel
+//! One module serves a `WORKSPACE` file (4.2 to 6) and bzlmod (7 to 9). Debian's 4.2.3 and 7.7.1 run it in the
+//! end-to-end tests; for 5, 6, 8 and 9 it follows their documentation and sources. What differs:
+//! - From 9 on the rules of C++ are no longer built in. The package `generated-cc/cc` uses the built-in ones and
+//!   `generated-cc/cc-loaded` those of `rules_cc`; `generated-cc/config` asks the Bazel that loads it which are there,
+//!   and the other package is never loaded.
+//! - Rules of Java come from `rules_java` for all, which every version brings along. Bazel 4 is told of the toolchain by
+//!   flags of its own, in a configuration of their own (`--config=lre-bazel4`).
+mod choice;
 mod module;
 mod rc;
 
 use crate::Unsuitable;
-use lre_toolchain::{CcFacts, LockFile, Locked};
+use choice::Choice;
+use lre_toolchain::LockFile;
 use std::collections::BTreeMap;
 
 pub use rc::{Address, local_rc};
@@ -29,8 +40,12 @@ pub const MODULE_LINES: &str = "bazel_dep(name = \"local-remote-execution\", ver
 /// What the user may choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Which toolchain of the lock file; absent: the only one with a C compiler.
+    /// Which toolchain of the lock file is for C and C++, where it has several and none is called `cc`.
     pub toolchain: Option<String>,
+    /// The same for Java.
+    pub java: Option<String>,
+    /// The same for Rust.
+    pub rust: Option<String>,
     /// With `lre`, every flag is of `build:lre` and counts only with `--config=lre`; absent: always.
     pub prefix: Option<String>,
 }
@@ -40,24 +55,11 @@ pub struct Options {
 /// # Errors
 /// See [`Unsuitable`].
 pub fn files(lock: &LockFile, options: &Options) -> Result<BTreeMap<String, String>, Unsuitable> {
-    let (locked, facts) = choose(lock, options.toolchain.as_deref())?;
+    let choice = Choice::new(lock, options)?;
     let command = command(options.prefix.as_deref())?;
-    let mut files = module::files(locked, facts);
-    files.insert(RC.to_owned(), rc::committed(locked, facts, &command));
+    let mut files = module::files(&choice)?;
+    files.insert(RC.to_owned(), rc::committed(&choice, &command));
     Ok(files)
-}
-
-fn choose<'a>(lock: &'a LockFile, name: Option<&str>) -> Result<(&'a Locked, &'a CcFacts), Unsuitable> {
-    let mut suitable: Vec<_> = lock.toolchains().iter().filter_map(|t| Some((t, t.facts.cc.as_ref()?))).collect();
-    if let Some(name) = name {
-        suitable.retain(|(t, _)| t.name == name);
-        return suitable.first().copied().ok_or_else(|| Unsuitable::NoSuch(name.to_owned()));
-    }
-    match &suitable[..] {
-        [] => Err(Unsuitable::NoCompiler),
-        [one] => Ok(*one),
-        many => Err(Unsuitable::Several(many.iter().map(|(t, _)| t.name.clone()).collect())),
-    }
 }
 
 /// `build`, or `build:PREFIX`. Flags of `build` count for `test`, `run` and the like as well.

@@ -1,7 +1,9 @@
 //! Flags. What may influence an action digest is in the committed file, and nothing else; addresses
 //! are in the user's own.
+use super::choice::Choice;
+use super::module::version;
 use super::{IMPORT_LINE, LOCAL_RC, MODULE};
-use lre_toolchain::{CcFacts, Kind, Locked};
+use lre_toolchain::{Kind, Locked};
 use std::collections::BTreeMap;
 
 /// What Bazel sets as `PATH` with `--incompatible_strict_action_env`, up to order; a toolchain with
@@ -9,10 +11,18 @@ use std::collections::BTreeMap;
 const USUAL_PATH: [&str; 2] = ["/usr/bin:/bin", "/bin:/usr/bin"];
 
 /// Names of variables under which tools are known, for the comment.
-const VARIABLES: [(&str, &str); 5] = [("CC", "cc"), ("CXX", "c++"), ("AR", "ar"), ("LD", "ld"), ("STRIP", "strip")];
+const VARIABLES: [(&str, &str); 7] = [
+    ("CC", "cc"),
+    ("CXX", "c++"),
+    ("AR", "ar"),
+    ("LD", "ld"),
+    ("STRIP", "strip"),
+    ("JAVA", "java"),
+    ("RUSTC", "rustc"),
+];
 
 /// The committed file.
-pub(super) fn committed(locked: &Locked, facts: &CcFacts, command: &str) -> String {
+pub(super) fn committed(choice: &Choice<'_>, command: &str) -> String {
     let mut lines: Vec<String> = vec![
         "# Generated from lre.lock; do not edit. `lre init --check` says whether it has drifted.".to_owned(),
         "#".to_owned(),
@@ -21,13 +31,16 @@ pub(super) fn committed(locked: &Locked, facts: &CcFacts, command: &str) -> Stri
     if let Some((_, prefix)) = command.split_once(':') {
         lines.push(format!("# It is then switched on by: --config={prefix}"));
     }
-    lines.push("#".to_owned());
-    lines.extend(environment(locked, facts).into_iter().map(|line| format!("# {line}")));
+    for locked in choice.toolchains() {
+        lines.push("#".to_owned());
+        lines.extend(environment(locked).into_iter().map(|line| format!("# {line}")));
+    }
     lines.push(String::new());
-    lines.extend(flags(locked).into_iter().map(|flag| match flag.strip_prefix('#') {
+    lines.extend(flags(choice).into_iter().map(|flag| match flag.strip_prefix('#') {
         Some(comment) => format!("#{comment}"),
         None => format!("{command} {flag}"),
     }));
+    lines.extend(java_of_bazel_4(choice, command));
     lines.extend([
         String::new(),
         "# Where the server is: of this user and machine, not committed.".to_owned(),
@@ -39,24 +52,31 @@ pub(super) fn committed(locked: &Locked, facts: &CcFacts, command: &str) -> Stri
 
 /// The environment that makes up the toolchain, for people: a cache miss between two machines begins
 /// with a difference here.
-fn environment(locked: &Locked, facts: &CcFacts) -> Vec<String> {
+fn environment(locked: &Locked) -> Vec<String> {
     let mut variables: BTreeMap<&str, String> =
         locked.environment.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
     let tools = VARIABLES.iter().filter_map(|(variable, role)| Some((*variable, locked.tools.get(*role)?.clone())));
     variables.extend(tools);
-    let title = format!("The toolchain `{}`, {}, is made up of:", locked.name, facts.version);
+    if let Some(java) = &locked.facts.java {
+        variables.insert("JAVA_HOME", java.home.clone());
+    }
+    let title = format!("The toolchain `{}`, {}, is made up of:", locked.name, version(locked));
     let mount = format!("{} at {}", locked.digest, locked.toolchain().mount());
     let lines = variables.into_iter().map(|(name, value)| format!("{name}={value}"));
     [title, mount].into_iter().chain(lines).collect()
 }
 
-fn flags(locked: &Locked) -> Vec<String> {
+fn flags(choice: &Choice<'_>) -> Vec<String> {
     let platform = format!("@{MODULE}//generated-cc/config:platform");
-    let mut flags = vec![
-        "--action_env=BAZEL_DO_NOT_DETECT_CPP_TOOLCHAIN=1".to_owned(),
-        "--define=EXECUTOR=remote".to_owned(),
-        format!("--extra_execution_platforms={platform}"),
-        format!("--extra_toolchains=@{MODULE}//generated-cc/config:cc-toolchain"),
+    let mut flags =
+        vec!["--action_env=BAZEL_DO_NOT_DETECT_CPP_TOOLCHAIN=1".to_owned(), "--define=EXECUTOR=remote".to_owned()];
+    // One flag, as Bazel takes the last only; the main platform first, as it takes the first that fits.
+    let apart = choice.apart().into_iter().map(|name| format!("@{MODULE}//generated-{name}/config:platform"));
+    let platforms: Vec<_> = [platform.clone()].into_iter().chain(apart).collect();
+    flags.push(format!("--extra_execution_platforms={}", platforms.join(",")));
+    let toolchains = toolchains(choice);
+    flags.extend(toolchains.into_iter().map(|label| format!("--extra_toolchains=@{MODULE}//{label}")));
+    flags.extend([
         // What is built is for the platform that builds; a host platform without our property would
         // send actions to a machine without the toolchain.
         format!("--platforms={platform}"),
@@ -65,20 +85,85 @@ fn flags(locked: &Locked) -> Vec<String> {
         "--incompatible_strict_action_env".to_owned(),
         "# Bazel before 7 chooses compilers by --cpu otherwise.".to_owned(),
         "--incompatible_enable_cc_toolchain_resolution".to_owned(),
-    ];
-    if let Some(path) = locked.environment.get("PATH").filter(|p| !USUAL_PATH.contains(&p.as_str())) {
-        flags.push(format!("--action_env=PATH={path}"));
+    ]);
+    if let Some(java) = &choice.java {
+        flags.extend(java_flags(java.facts.feature));
     }
-    if locked.kind == Kind::Rootfs {
-        flags.push(
-            "# The paths of this toolchain do not name it: a client that only uses the cache must not mix.".to_owned(),
-        );
-        flags.push(format!("--action_env=LRE_TOOLCHAIN={}", locked.digest.hash_text()));
-    }
-    if let Some(bash) = locked.tools.get("bash") {
+    flags.extend(action_environment(choice));
+    if let Some(bash) = choice.tool("bash") {
         flags.push(format!("--shell_executable={bash}"));
     }
     flags
+}
+
+/// What `--extra_toolchains` names.
+fn toolchains(choice: &Choice<'_>) -> Vec<String> {
+    let mut labels = Vec::new();
+    if choice.cc.is_some() {
+        labels.push("generated-cc/config:cc-toolchain".to_owned());
+    }
+    if let Some(java) = &choice.java {
+        if super::module::compiles_java(java.facts) {
+            labels.push("generated-java/config:java-toolchain".to_owned());
+        }
+        labels.push("generated-java/config:java-runtime-toolchain".to_owned());
+    }
+    if choice.rust.is_some() {
+        labels.push("generated-rust/config:rust-toolchain".to_owned());
+    }
+    labels.extend(choice.custom.iter().map(|custom| format!("generated-{}/config:toolchain", custom.name)));
+    labels
+}
+
+/// Our Java toolchain is taken whatever these say, for it is asked first and has no condition. But rules and `select`s
+/// of projects look at them.
+fn java_flags(feature: u32) -> Vec<String> {
+    vec![
+        format!("--java_runtime_version={feature}"),
+        format!("--tool_java_runtime_version={feature}"),
+        format!("--java_language_version={feature}"),
+        format!("--tool_java_language_version={feature}"),
+    ]
+}
+
+/// Bazel 4 does not find the toolchain of Java as it finds others, unless it finds a JDK on this machine as well. What
+/// it takes instead later versions warn of or do not know, so it is switched on by name.
+fn java_of_bazel_4(choice: &Choice<'_>, command: &str) -> Vec<String> {
+    let Some(java) = &choice.java else { return Vec::new() };
+    let prefix = command.split_once(':').map_or("lre", |(_, prefix)| prefix);
+    let mut lines = vec![String::new(), format!("# Java with Bazel 4 needs --config={prefix}-bazel4 besides.")];
+    let label = |target: &str| format!("@{MODULE}//generated-java/java:{target}");
+    let mut flags = vec![("javabase", label("runtime")), ("host_javabase", label("runtime"))];
+    if super::module::compiles_java(java.facts) {
+        flags.extend([("java_toolchain", label("toolchain")), ("host_java_toolchain", label("toolchain"))]);
+    }
+    lines.extend(flags.into_iter().map(|(flag, label)| format!("build:{prefix}-bazel4 --{flag}={label}")));
+    lines
+}
+
+/// What a command is to find in its environment and would not without a flag.
+fn action_environment(choice: &Choice<'_>) -> Vec<String> {
+    let environment = choice.environment();
+    let wanted = environment.iter().filter(|(name, path)| *name != "PATH" || !USUAL_PATH.contains(&path.as_str()));
+    let mut flags: Vec<_> = wanted.map(|(name, value)| flag("action_env", &format!("{name}={value}"))).collect();
+    let roots = choice.toolchains().into_iter().filter(|locked| locked.kind == Kind::Rootfs);
+    let roots: Vec<_> = roots.map(|locked| locked.digest.hash_text()).collect();
+    if !roots.is_empty() {
+        flags.push(
+            "# The paths of this toolchain do not name it: a client that only uses the cache must not mix.".to_owned(),
+        );
+        flags.push(format!("--action_env=LRE_TOOLCHAIN={}", roots.join(",")));
+    }
+    flags
+}
+
+/// Quoted where Bazel would see the end of an argument.
+fn flag(name: &str, value: &str) -> String {
+    if value.contains(|c: char| c.is_whitespace() || "'\"\\#".contains(c)) {
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+        return format!("--{name}=\"{value}\"");
+    }
+    format!("--{name}={value}")
 }
 
 /// Where the server is, and how one gets in.
