@@ -1,17 +1,60 @@
-//! Debian's Bazel 4.2.3 in its jail, offline, and what it says about a build.
+//! Debian's Bazels in their jails, offline, and what they say about a build.
 use crate::jail::Root;
+use crate::packages::Packages;
 use anyhow::{Context, Result, bail};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Repositories that every Bazel of that age wants to download before it builds anything; the stubs in `stubs/` say
-/// as much as a C++ project needs.
-const STUBS: &[&str] = &["rules_cc", "rules_java", "rules_proto", "remote_coverage_tools"];
+/// The Bazels that can be had as packages. Between them everything about external repositories has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// 4.2.3 of Debian 12: repositories are named in `WORKSPACE`.
+    V4,
+    /// 7.7.1 of the release after 13: modules are named in `MODULE.bazel`.
+    V7,
+}
+
+impl Version {
+    /// The packages it comes in.
+    pub fn packages(self) -> Packages {
+        Packages::of_this_checkout(match self {
+            Self::V4 => "bazel-4",
+            Self::V7 => "bazel-7",
+        })
+    }
+
+    /// The program in its root, and the Java that it runs on.
+    fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Self::V4 => ("/usr/bin/bazel-4", "/usr/lib/jvm/java-17-openjdk-amd64"),
+            Self::V7 => ("/usr/bin/bazel", "/usr/lib/jvm/java-25-openjdk-amd64"),
+        }
+    }
+
+    /// The folder in `stubs/` with what this Bazel would download before it builds anything, and the flag that gives
+    /// it one of them. The stubs say as much as our projects need.
+    fn stubs(self) -> (&'static str, &'static str) {
+        match self {
+            Self::V4 => ("repositories", "--override_repository"),
+            // Debian's own /etc/bazel/bazelrc overrides the modules that Debian has; these are the others.
+            Self::V7 => ("modules", "--override_module"),
+        }
+    }
+
+    fn grpc_log(self) -> &'static str {
+        match self {
+            Self::V4 => "--experimental_remote_grpc_log",
+            Self::V7 => "--remote_grpc_log",
+        }
+    }
+}
 
 /// Somebody who builds: a user with a home, an output base and a workspace.
 pub struct Bazel {
+    /// Which.
+    pub version: Version,
     /// Where Bazel is.
     pub root: Root,
     /// Who runs it; `None` is whoever runs the test.
@@ -61,8 +104,8 @@ impl Bazel {
         let _ = fs::remove_file(&log);
         let mut all = vec!["test".to_owned(), "//...".to_owned()];
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        all.extend(self.offline());
-        all.push(format!("--experimental_remote_grpc_log={}", log.display()));
+        all.extend(self.offline()?);
+        all.push(format!("{}={}", self.version.grpc_log(), log.display()));
         all.extend(["--color=no", "--curses=no", "--noshow_progress", "--verbose_failures"].map(str::to_owned));
         let output = self.run(&all)?;
         let processes = processes(&output).with_context(|| format!("no summary of processes in:\n{output}"))?;
@@ -84,17 +127,26 @@ impl Bazel {
         Ok(outputs)
     }
 
-    fn offline(&self) -> Vec<String> {
-        let stubs = self.home.join("stubs");
-        STUBS.iter().map(|name| format!("--override_repository={name}={}", stubs.join(name).display())).collect()
+    fn offline(&self) -> Result<Vec<String>> {
+        let (folder, flag) = self.version.stubs();
+        let folder = self.home.join("stubs").join(folder);
+        let mut flags = Vec::new();
+        for stub in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let stub = stub?;
+            flags.push(format!("{flag}={}={}", stub.file_name().to_string_lossy(), stub.path().display()));
+        }
+        // In one order, so that nothing is analysed anew.
+        flags.sort();
+        Ok(flags)
     }
 
     fn run(&self, arguments: &[String]) -> Result<String> {
         let visible: [&Path; 2] = [&self.home, &self.workspace];
-        let mut command = self.root.command("/usr/bin/bazel-4", self.user, &self.workspace, &visible);
+        let (program, java) = self.version.program();
+        let mut command = self.root.command(program, self.user, &self.workspace, &visible);
         command.env("HOME", &self.home).env("USER", "somebody").envs(self.environment.iter().cloned());
         // In batch mode nothing stays behind when the test ends, however it ends.
-        command.args(["--batch", "--server_javabase=/usr/lib/jvm/java-17-openjdk-amd64"]);
+        command.args(["--batch".to_owned(), format!("--server_javabase={java}")]);
         command.arg(format!("--output_user_root={}", self.home.join("bazel").display())).args(arguments);
         let output = command.output().context("unshare is needed")?;
         let said = crate::serve::said(&output);
@@ -118,7 +170,7 @@ fn collect(top: &Path, folder: &Path, outputs: &mut BTreeMap<PathBuf, String>) -
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
         if kind.is_dir() && extension != "runfiles" {
             collect(top, &path, outputs)?;
-        } else if kind.is_file() && ["", "a", "d", "o", "so"].contains(&extension) {
+        } else if kind.is_file() && ["", "a", "d", "jar", "o", "rlib", "so"].contains(&extension) {
             outputs.insert(path.strip_prefix(top)?.to_owned(), crate::packages::sha256_of(&path)?);
         }
     }

@@ -11,3 +11,5 @@ pub mod packages;
 pub mod projects;
 pub mod serve;
 pub mod tools;
+pub mod wheels;
+pub mod world;

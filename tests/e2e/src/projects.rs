@@ -21,6 +21,24 @@ pub fn googletest(root: &Root, into: &Path) -> Result<()> {
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("projects/googletest"), into)
 }
 
+/// Adds to `MODULE.bazel` what `lre init` prints.
+pub fn use_module(workspace: &Path) -> Result<()> {
+    let file = workspace.join("MODULE.bazel");
+    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    if !text.contains("local-remote-execution") {
+        fs::write(&file, text + MODULE_LINES)?;
+    }
+    Ok(())
+}
+
+const MODULE_LINES: &str = r#"
+bazel_dep(name = "local-remote-execution", version = "0")
+local_path_override(
+    module_name = "local-remote-execution",
+    path = "local-remote-execution",
+)
+"#;
+
 /// Copies a directory into another that may exist. Files that git would not have checked out stay behind.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
