@@ -8,7 +8,6 @@ use crate::progress::{Progress, Stage};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lre_model::{Digest, Directory, InputRoot, InputTree};
 use lre_store::{Blob, BlobStore, Hold, StoreError};
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -164,9 +163,8 @@ fn bad(problem: StoreError) -> ToolchainError {
 
 /// Splits digests into what goes in one call.
 pub(crate) fn parts(digests: &[Digest]) -> Vec<Vec<Digest>> {
-    let mut seen = HashSet::new();
     let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for digest in digests.iter().filter(|d| seen.insert(**d)) {
+    for digest in digests {
         if !part.is_empty() && (bytes + digest.size_bytes() > PART_BYTES || part.len() == PART_BLOBS) {
             parts.push(std::mem::take(&mut part));
             bytes = 0;

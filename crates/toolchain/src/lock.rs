@@ -96,7 +96,7 @@ impl Locked {
         Err(ToolchainError::Mismatch(Box::new(Mismatch { name: self.name.clone(), locked: self.digest, found, path })))
     }
 
-    fn validate(&self) -> Result<(), String> {
+    pub(crate) fn validate(&self) -> Result<(), String> {
         check_name(&self.name)?;
         let says = |what: &str| format!("toolchain `{}`: {what}", self.name);
         let mount = self.toolchain().mount();

@@ -38,6 +38,32 @@ impl Refused {
     }
 }
 
+/// What `platform` names by a digest that is installed under no kind, as it would be if it were here. Such a toolchain
+/// may be had from elsewhere; all other mistakes are for people.
+#[must_use]
+pub fn absent(platform: &Platform, installed: &[Toolchain]) -> Vec<Toolchain> {
+    let mut absent: Vec<Toolchain> = Vec::new();
+    for (name, values) in platform.iter() {
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.property() == name) else { continue };
+        for digest in values.split(',').filter_map(|value| Digest::from_text(value).ok()) {
+            let known = installed.iter().any(|t| t.digest == digest);
+            if known || absent.iter().any(|t| t.kind == kind && t.digest == digest) {
+                continue;
+            }
+            absent.push(Toolchain {
+                name: format!("absent-{kind}-{}", digest.hash_text()),
+                kind,
+                digest,
+                environment: Default::default(),
+                tools: Default::default(),
+                source: String::new(),
+                recipe: Vec::new(),
+            });
+        }
+    }
+    absent
+}
+
 /// Finds what `platform` asks for among `installed`.
 ///
 /// # Errors

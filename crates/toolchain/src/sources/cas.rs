@@ -8,7 +8,7 @@ use crate::layout::{Entry, Layout};
 use crate::materialise::load_tree;
 use lre_model::{Digest, InputTree, Node, RelPath};
 use lre_store::upstream::Upstream;
-use lre_store::{BlobStore, Staging, StoreError};
+use lre_store::{Staging, StoreError};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -73,7 +73,8 @@ impl Cas {
     }
 
     /// The same service, for this tree.
-    pub(crate) fn of(&self, digest: Digest) -> Self {
+    #[must_use]
+    pub fn of(&self, digest: Digest) -> Self {
         Self { digest: Some(digest), ..self.clone() }
     }
 
@@ -89,7 +90,7 @@ impl Cas {
     ///
     /// # Errors
     /// [`ToolchainError::Fetched`]: it does not answer, or must not be asked.
-    pub(crate) async fn connect(&self, access: &Access) -> Result<Upstream, ToolchainError> {
+    pub async fn connect(&self, access: &Access) -> Result<Upstream, ToolchainError> {
         let failed = |text: String| ToolchainError::Fetched(BadSource::Failed(StoreError::Upstream(text)));
         if access.offline && !self.is_local() {
             return Err(failed("it is not asked, as nothing may be fetched over a network".to_owned()));
