@@ -86,6 +86,8 @@ impl World {
             token: None,
             default_toolchain: None,
             accepted_properties: Vec::new(),
+            toolchain_peers: Vec::new(),
+            peer_token: None,
             launcher: lre_worker::LauncherProgram {
                 program: std::env::current_exe()?,
                 arguments: vec!["launcher".to_owned()],

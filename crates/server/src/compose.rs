@@ -1,6 +1,7 @@
 //! One function composes the server, and is read from top to bottom: [`Server::start`].
 use crate::auth::Porch;
 use crate::drive::{Driver, FINISH_TIME_MAX};
+use crate::fetch::Fetcher;
 use crate::limits::MESSAGE_BYTES_RECEIVED_MAX;
 use crate::listen::{ListenError, Listeners};
 use crate::operation::Operations;
@@ -12,7 +13,7 @@ use lre_proto::longrunning::operations_server::OperationsServer;
 use lre_proto::re::execution_server::ExecutionServer;
 use lre_scheduler::Limits;
 use lre_store::{ActionCache, BlobStore, Counters, DiskStore, Inodes, OpenError, Staging};
-use lre_toolchain::{Accepted, Registry};
+use lre_toolchain::{Accepted, Cas, Registry};
 use lre_worker::{Executor, Finding, LauncherProgram, LocalExecutor, LocalOptions, Reader};
 use std::io;
 use std::net::SocketAddr;
@@ -40,6 +41,10 @@ pub struct Options {
     pub default_toolchain: Option<String>,
     /// Platform properties that are accepted beside ours; they choose nothing.
     pub accepted_properties: Vec<String>,
+    /// Other servers, which are asked for toolchains that actions name and this one has not got.
+    pub toolchain_peers: Vec<Cas>,
+    /// What these want to be shown.
+    pub peer_token: Option<String>,
     /// Our own binary, as the launcher.
     pub launcher: LauncherProgram,
     /// How long a command may run where the action says nothing.
@@ -64,6 +69,10 @@ pub struct Parts {
     pub default_toolchain: Option<String>,
     /// As in [`Options`].
     pub accepted_properties: Accepted,
+    /// As in [`Options`].
+    pub toolchain_peers: Vec<Cas>,
+    /// As in [`Options`].
+    pub peer_token: Option<String>,
     /// Of the queue.
     pub limits: Limits,
     /// Of commands.
@@ -227,6 +236,8 @@ impl Server {
             staging,
             default_toolchain: options.default_toolchain,
             accepted_properties: options.accepted_properties,
+            toolchain_peers: options.toolchain_peers,
+            peer_token: options.peer_token,
             limits: Limits::new(options.slots),
             timeouts: Timeouts { default: options.action_timeout_default, max: options.action_timeout_max },
             finish_time: FINISH_TIME_MAX,
@@ -248,7 +259,15 @@ impl Server {
         let Parts { blobs, actions, executor, registry, staging, limits, timeouts, finish_time, .. } = parts;
         let operations = Arc::new(Operations::default());
         let driver = Driver::start(limits, Arc::clone(&operations), executor, Arc::clone(&actions));
-        let tools = Tools { registry, default: parts.default_toolchain, accepted: parts.accepted_properties };
+        let stop = CancellationToken::new();
+        let (peers, peer_token) = (parts.toolchain_peers, parts.peer_token);
+        let fetcher = Fetcher::new(blobs.clone(), registry.clone(), staging.clone(), peers, peer_token, stop.clone());
+        let tools = Tools {
+            registry: registry.clone(),
+            fetcher,
+            default: parts.default_toolchain,
+            accepted: parts.accepted_properties,
+        };
         let rooms = Arc::new(Rooms {
             blobs: Arc::clone(&blobs),
             reader: Reader::new(Arc::clone(&blobs)),
@@ -263,11 +282,10 @@ impl Server {
         routes
             .add_service(execution.max_decoding_message_size(MESSAGE_BYTES_RECEIVED_MAX))
             .add_service(OperationsServer::new(OperationsService::new(rooms)));
-        Storage { blobs, actions, staging }.add_to(&mut routes);
+        Storage { blobs, actions, staging }.add_with(&mut routes, Some(registry));
         reflection::add_to(&mut routes);
         let health = Health::add_to(&mut routes).await;
         let (tcp, socket) = (listeners.tcp_address(), listeners.socket().map(Path::to_owned));
-        let stop = CancellationToken::new();
         let serving = tokio::spawn(listeners.serve(routes.routes(), Porch::new(token), stop.clone()));
         Self { tcp, socket, driver, finish_time, health, stop, serving, kept }
     }
@@ -321,6 +339,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // What is being fetched must not keep the store.
+        self.stop.cancel();
         self.serving.abort();
     }
 }

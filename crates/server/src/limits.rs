@@ -104,6 +104,18 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// advertised range only, and there is no value that we could not sort.
 pub const PRIORITY_RANGE: (i32, i32) = (i32::MIN, i32::MAX);
 
+/// How long fetching a toolchain may take, from all peers together, until its actions are refused: 300 MB at
+/// 1 MB/s. Actions wait for it, and nobody waits for ever (PROTOCOL, 63).
+pub const TOOLCHAIN_FETCH_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// How long a peer may take to say whether it has a toolchain, connecting included.
+pub const PEER_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long a peer that did not answer is not asked again: a build of a thousand actions waits for it once.
+pub const PEER_DOWN_TIME: Duration = Duration::from_secs(15);
+
+const _: () =
+    assert!(PEER_ANSWER_TIME_MAX.as_secs() < PEER_DOWN_TIME.as_secs(), "else it is waited for again and again");
 const _: () = assert!(MESSAGE_BYTES_SENT_MAX < MESSAGE_BYTES_RECEIVED_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as usize) + 8_000 * BATCH_ENTRY_BYTES <= MESSAGE_BYTES_SENT_MAX);
 const _: () = assert!(BATCH_BLOB_BYTES_MAX >= BATCH_BYTES_MAX, "what may be sent plain may be sent compressed");

@@ -71,6 +71,8 @@ pub fn options(context: &Context) -> Result<Options, Problem> {
         token: Some(token::own(&config.token_file)?),
         default_toolchain: config.default_toolchain.clone(),
         accepted_properties: config.accepted_properties.clone(),
+        toolchain_peers: Vec::new(),
+        peer_token: None,
         launcher: LauncherProgram { program: machine::this_program()?, arguments: vec!["launcher".to_owned()] },
         action_timeout_default: config.action_timeout_default,
         action_timeout_max: config.action_timeout_max,

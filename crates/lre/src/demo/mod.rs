@@ -108,6 +108,8 @@ async fn start_server(directory: &Path, socket: &Path) -> Result<Server, Problem
         token: None,
         default_toolchain: None,
         accepted_properties: Vec::new(),
+        toolchain_peers: Vec::new(),
+        peer_token: None,
         launcher: lre_worker::LauncherProgram { program, arguments: vec!["launcher".to_owned()] },
         action_timeout_default: Duration::from_secs(300),
         action_timeout_max: Duration::from_secs(300),

@@ -2,12 +2,37 @@
 use crate::limits;
 use lre_model::DigestFunction;
 use lre_proto::{re, semver::SemVer};
+use lre_toolchain::{ADVERTISED_COUNT, ADVERTISED_LIST, Advertised, Registry};
+use std::sync::Arc;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 /// What this server can do. The same for every instance name, and both sections always: a client
 /// may use one address as cache and as executor (PROTOCOL, 9).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Capabilities;
+#[derive(Clone, Debug, Default)]
+pub struct Capabilities {
+    registry: Option<Arc<Registry>>,
+}
+
+impl Capabilities {
+    /// Tells of the toolchains in `registry`, where there is one.
+    #[must_use]
+    pub fn new(registry: Option<Arc<Registry>>) -> Self {
+        Self { registry }
+    }
+
+    /// Which toolchains there are, as headers: the API has no place for them. A registry that cannot be read is told
+    /// to whoever executes; the capabilities are what they are.
+    fn tell_toolchains(&self, metadata: &mut MetadataMap) {
+        let Some(Ok(installed)) = self.registry.as_ref().map(|registry| registry.all()) else { return };
+        let (list, count) = Advertised::of(&installed).headers();
+        for (name, value) in [(ADVERTISED_LIST, list), (ADVERTISED_COUNT, count)] {
+            if let Ok(value) = value.parse() {
+                metadata.insert(name, value);
+            }
+        }
+    }
+}
 
 /// What is advertised.
 #[must_use]
@@ -69,6 +94,8 @@ impl re::capabilities_server::Capabilities for Capabilities {
         &self,
         _: Request<re::GetCapabilitiesRequest>,
     ) -> Result<Response<re::ServerCapabilities>, Status> {
-        Ok(Response::new(advertised()))
+        let mut response = Response::new(advertised());
+        self.tell_toolchains(response.metadata_mut());
+        Ok(response)
     }
 }

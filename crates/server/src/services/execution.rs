@@ -1,5 +1,6 @@
 //! `Execution` (PROTOCOL, G): the hall, and the way through the rooms up to the queue (HOUSE 5).
 use crate::drive::{Driver, Order, Presence};
+use crate::fetch::Fetcher;
 use crate::limits::TRAILER_DETAILS_BYTES_MAX;
 use crate::metadata::Caller;
 use crate::operation::{self, Answer, Operations};
@@ -10,7 +11,7 @@ use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, Invalid, Pla
 use lre_proto::{longrunning, re};
 use lre_scheduler::Sharing;
 use lre_store::{ActionCache, BlobStore, StoreError};
-use lre_toolchain::{Accepted, Registry, Resolved, resolve};
+use lre_toolchain::{Accepted, Refused, Registry, Resolved, Toolchain, absent, resolve};
 use lre_worker::{LoadError, Loaded, Reader};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const MISSING_TOLD_MAX: usize = 20_000;
 pub struct Tools {
     /// What is installed; read at each look, because other processes write there.
     pub registry: Arc<Registry>,
+    /// For those that are not installed.
+    pub fetcher: Arc<Fetcher>,
     /// For actions that name no toolchain.
     pub default: Option<String>,
     /// Further properties that are accepted.
@@ -160,7 +163,7 @@ impl Rooms {
         if !missing.is_empty() {
             return Err(missing_inputs(missing));
         }
-        let resolved = self.tools(&loaded)?;
+        let resolved = self.tools(&loaded).await?;
         let key = resolved.default.map_or(asked.action, |default| key_with_default(asked.action, default));
         // Only the action itself says whether the default toolchain is meant, so this is the one
         // look for such actions: nothing of ours is ever found under the plain digest.
@@ -216,15 +219,41 @@ impl Rooms {
     }
 
     /// The tool room. REAPI 2.2: the platform of the action, where set, else that of the command.
-    fn tools(&self, loaded: &Loaded) -> Result<Resolved, Status> {
-        // A look is a `stat` for each toolchain; to change threads would cost more.
-        let installed = self.tools.registry.all().map_err(|error| {
+    async fn tools(&self, loaded: &Loaded) -> Result<Resolved, Status> {
+        let platform: &Platform = loaded.action.platform.as_ref().unwrap_or(&loaded.command.platform);
+        let installed = self.installed()?;
+        let absent = absent(platform, &installed);
+        if !absent.is_empty() {
+            // Whatever else is wrong with the platform is said before anything is fetched.
+            let with: Vec<_> = installed.iter().cloned().chain(absent.iter().cloned()).collect();
+            self.resolve(platform, &with).map_err(status::of)?;
+        }
+        let mut tried = Vec::new();
+        for toolchain in &absent {
+            if let Err(why) = self.tools.fetcher.fetch(toolchain.kind, toolchain.digest).await {
+                tried.push(why);
+            }
+        }
+        let installed = if absent.is_empty() { installed } else { self.installed()? };
+        self.resolve(platform, &installed).map_err(|mut refused| {
+            if !tried.is_empty() {
+                refused.problem = format!("{}; it was looked for: {}", refused.problem, tried.join("; "));
+            }
+            status::of(refused)
+        })
+    }
+
+    fn resolve(&self, platform: &Platform, installed: &[Toolchain]) -> Result<Resolved, Refused> {
+        let default = self.tools.default.as_ref().and_then(|name| installed.iter().find(|t| t.name == *name));
+        resolve(platform, installed, &self.tools.accepted, default)
+    }
+
+    /// A look is a `stat` for each toolchain; to change threads would cost more.
+    fn installed(&self) -> Result<Vec<Toolchain>, Status> {
+        self.tools.registry.all().map_err(|error| {
             let problem = format!("the registry of toolchains cannot be read: {error}");
             status::of(Refusal::Broken { reason: "REGISTRY", problem })
-        })?;
-        let platform: &Platform = loaded.action.platform.as_ref().unwrap_or(&loaded.command.platform);
-        let default = self.tools.default.as_ref().and_then(|name| installed.iter().find(|t| t.name == *name));
-        resolve(platform, &installed, &self.tools.accepted, default).map_err(status::of)
+        })
     }
 
     /// Streams an operation until its end.

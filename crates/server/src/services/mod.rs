@@ -18,6 +18,7 @@ use lre_proto::re::action_cache_server::ActionCacheServer;
 use lre_proto::re::capabilities_server::CapabilitiesServer;
 use lre_proto::re::content_addressable_storage_server::ContentAddressableStorageServer;
 use lre_store::{BlobStore, Staging};
+use lre_toolchain::Registry;
 use std::io;
 use std::sync::Arc;
 use tonic::service::RoutesBuilder;
@@ -35,13 +36,18 @@ pub struct Storage {
 impl Storage {
     /// Adds Capabilities, ContentAddressableStorage, ByteStream and ActionCache.
     pub fn add_to(self, routes: &mut RoutesBuilder) {
+        self.add_with(routes, None);
+    }
+
+    /// The same, for a server that runs actions with the toolchains of `registry`.
+    pub fn add_with(self, routes: &mut RoutesBuilder, registry: Option<Arc<Registry>>) {
         let Self { blobs, actions, staging } = self;
         let actions = action_cache::ActionCache::new(Arc::clone(&blobs), actions);
         let cas = cas::Cas::new(Arc::clone(&blobs));
         let bytestream = bytestream::ByteStream::new(blobs, staging);
         let most = limits::MESSAGE_BYTES_RECEIVED_MAX;
         routes
-            .add_service(CapabilitiesServer::new(capabilities::Capabilities))
+            .add_service(CapabilitiesServer::new(capabilities::Capabilities::new(registry)))
             .add_service(ContentAddressableStorageServer::new(cas).max_decoding_message_size(most))
             .add_service(ByteStreamServer::new(bytestream).max_decoding_message_size(most))
             .add_service(ActionCacheServer::new(actions).max_decoding_message_size(most));

@@ -16,6 +16,8 @@ fn options(directory: &Path) -> Options {
         token: None,
         default_toolchain: None,
         accepted_properties: vec![],
+        toolchain_peers: Vec::new(),
+        peer_token: None,
         // It only has to live; nothing is executed here.
         launcher: LauncherProgram { program: "/bin/cat".into(), arguments: vec![] },
         action_timeout_default: Duration::from_secs(1),

@@ -41,6 +41,7 @@ pub struct Setting {
     pub grace: Duration,
     pub default_toolchain: Option<String>,
     pub finish_time: Duration,
+    pub toolchain_peers: Vec<lre_toolchain::Cas>,
 }
 
 impl Default for Setting {
@@ -51,6 +52,7 @@ impl Default for Setting {
             grace: Duration::from_millis(50),
             default_toolchain: None,
             finish_time: DEADLINE,
+            toolchain_peers: Vec::new(),
         }
     }
 }
@@ -124,6 +126,8 @@ impl World {
             staging: Staging::new(dir.path().join("staging")).unwrap(),
             default_toolchain: setting.default_toolchain,
             accepted_properties: vec!["container-image".to_owned()],
+            toolchain_peers: setting.toolchain_peers,
+            peer_token: None,
             limits: lre_scheduler::Limits {
                 waiting_max: setting.waiting_max,
                 grace: setting.grace,
