@@ -59,7 +59,7 @@ pub(super) struct Offered {
 impl Caches {
     /// Those that the user names.
     pub fn new(access: &Access, progress: Arc<dyn Progress>) -> Result<Self, ToolchainError> {
-        let wrong = |what: &str, problem| ToolchainError::unusable(what, problem);
+        let wrong = |key: &str, problem: String| unfetched("from binary caches", format!("`{key}`: {problem}"));
         let keys = Keys::new(&access.nix_keys).map_err(|problem| wrong("nix_keys", problem))?;
         let all = access.nix_caches.iter().map(|address| Cache::new(address)).collect::<Result<_, _>>();
         let all = all.map_err(|problem| wrong("nix_caches", problem))?;
@@ -117,7 +117,7 @@ impl Caches {
             let hint = format!("it is in none of these binary caches: {}", self.addresses());
             return Err(ToolchainError::NotFound { what: format!("{path}{why}"), hint });
         }
-        Err(ToolchainError::unusable(path.to_string(), problems.join("; ")))
+        Err(unfetched(&path.to_string(), problems.join("; ")))
     }
 
     /// Reads the archives of all these paths. Blocks.
@@ -155,8 +155,7 @@ impl Caches {
         let NarInfo { info, url, compression, .. } = &offered.narinfo;
         let cache = &self.all[offered.cache];
         let path = info.path.to_string();
-        let broken =
-            |problem: String| ToolchainError::unusable(&path, format!("{url} of {}: {problem}", cache.address));
+        let broken = |problem: String| unfetched(&path, format!("{url} of {}: {problem}", cache.address));
         if !COMPRESSIONS.contains(&compression.as_str()) {
             return Err(broken(format!("it is compressed with {compression}; gzip, xz and zstd are read here")));
         }
@@ -183,6 +182,10 @@ impl Caches {
         }
         Ok(layout)
     }
+}
+
+fn unfetched(what: &str, problem: String) -> ToolchainError {
+    ToolchainError::Fetch { what: what.to_owned(), problem }
 }
 
 impl Cache {

@@ -22,13 +22,21 @@ pub(super) enum Silent {
 /// The closure of these paths, by the database of the store that Nix uses here (`NIX_REMOTE`, nix.conf). Blocks.
 pub(super) fn closure(paths: &[StorePath]) -> Result<Vec<Info>, Silent> {
     let named: Vec<_> = paths.iter().map(ToString::to_string).collect();
-    let mut arguments = vec!["path-info", "--recursive", "--json"];
-    arguments.extend(named.iter().map(String::as_str));
-    let asked = nix(&arguments).and_then(|said| info::of_json(&said).map_err(Silent::Failed));
-    match asked {
-        Ok(all) => Ok(all),
-        // A Nix that is older than its new command line, or has it forbidden.
-        Err(first) => by_old_commands(&named).map_err(|_| first),
+    let ask = |form: &[&str]| {
+        let arguments =
+            [&["path-info", "--recursive", "--json"], form, &named.iter().map(String::as_str).collect::<Vec<_>>()];
+        nix(&arguments.concat()).and_then(|said| info::of_json(&said).map_err(Silent::Failed))
+    };
+    match ask(&[]) {
+        Err(first @ Silent::Failed(_)) => {
+            // Nix 2.34 says that later ones will want the form to be named. And some are older than their new command
+            // line, or have it forbidden.
+            let later = ask(&["--json-format", "1"]).or_else(|_| by_old_commands(&named));
+            later.map_err(|_| first)
+        }
+        // Without the new command line altogether.
+        Err(Silent::Absent) => by_old_commands(&named),
+        done => done,
     }
 }
 

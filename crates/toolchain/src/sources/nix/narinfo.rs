@@ -190,6 +190,56 @@ mod tests {
         }
     }
 
+    /// What Nix 2.26 has written: a path that was built, and one that was added and is named by its content.
+    const BUILT: &str = "StorePath: /nix/store/dxb1xvvifs1vha4c89v9w5qsnij1gcaf-hello\n\
+         URL: nar/1s9a60kppwv1gkjcvzm0h65838cakp891wyy4rk25c0v8d960s2p.nar.xz\n\
+         Compression: xz\n\
+         FileHash: sha256:1s9a60kppwv1gkjcvzm0h65838cakp891wyy4rk25c0v8d960s2p\n\
+         FileSize: 244\n\
+         NarHash: sha256:1ir0rvzq7xwy3byzsfzc7qyg9y07qc8jjb2s4r03qi4jh9sxmw5m\n\
+         NarSize: 552\n\
+         References: rwhjjrhj1pbnmpfr3j1qqx48kn1cm5rj-bb\n\
+         Deriver: 5a2ndpa6249mskv0b10fikmc13dhfwmk-hello.drv\n\
+         Sig: test-1:5pTKd9CxlNu1FojtMjmsghx8uI13d+Jk0u5JBxFTgxebtC0BODy74JW7NryQ7z88eq7CLz++pfmOXvnD3z/CAg==\n";
+    const ADDED: &str = "StorePath: /nix/store/rwhjjrhj1pbnmpfr3j1qqx48kn1cm5rj-bb\n\
+         URL: nar/05cdanzqrfcwpfghj54xfm2jscb4rcixl10a9wx0r6f28z7k6w9p.nar.xz\n\
+         Compression: xz\n\
+         FileHash: sha256:05cdanzqrfcwpfghj54xfm2jscb4rcixl10a9wx0r6f28z7k6w9p\n\
+         FileSize: 903500\n\
+         NarHash: sha256:1gd2p3m37gprclxp6h96rq1mk9nvkjp77x9gr3l7bvf87y2yp2b4\n\
+         NarSize: 2025984\n\
+         References: \n\
+         Sig: test-1:vYbqUq+CmEIvEy7H/p1UVlVtSjRw2hJF92w3rgU2DkuXTvQiJSPLPDjiLViv6iuzrf6emtEhZx+opqXWkytBBw==\n\
+         CA: fixed:r:sha256:1gd2p3m37gprclxp6h96rq1mk9nvkjp77x9gr3l7bvf87y2yp2b4\n";
+    const KEY: &str = "test-1:I2gULmOPHx/7MwV0hAwgs5LbMnj3UOluvK7/8+CZQ0E=";
+
+    #[test]
+    fn what_nix_has_signed_is_proven_and_nothing_else() {
+        let keys = Keys::new(&[KEY.to_owned()]).unwrap();
+        let none = Keys::new(&[]).unwrap();
+        let of = |text: &str| {
+            let path = text.lines().next().unwrap().strip_prefix("StorePath: ").unwrap();
+            NarInfo::parse(text, &path.parse().unwrap()).unwrap()
+        };
+        assert_eq!(of(BUILT).proof(&keys), Ok(Proof::Signature("test-1".to_owned())));
+        assert!(of(BUILT).proof(&none).is_err());
+        assert_eq!(of(ADDED).proof(&none), Ok(Proof::Content));
+        for (text, from, to) in [
+            (BUILT, "NarSize: 552", "NarSize: 553"),
+            (BUILT, "NarHash: sha256:1ir", "NarHash: sha256:0ir"),
+            (BUILT, "References: rwhj", "References: 2whj"),
+            (BUILT, "Sig: test-1", "Sig: test-2"),
+            (ADDED, "NarHash: sha256:1gd", "NarHash: sha256:0gd"),
+            (ADDED, "sha256:1gd", "sha256:0gd"),
+            (ADDED, "References: ", "References: dxb1xvvifs1vha4c89v9w5qsnij1gcaf-hello"),
+        ] {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text);
+            let none = if text == BUILT { &keys } else { &none };
+            assert!(of(&changed).proof(none).is_err(), "{to}");
+        }
+    }
+
     #[test]
     fn without_a_proof_it_is_said_who_signed_and_what_to_do() {
         let keys = Keys::new(&["known-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()]).unwrap();
