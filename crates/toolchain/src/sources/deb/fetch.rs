@@ -5,16 +5,24 @@ use super::{Pinned, Recipe};
 use crate::access::Access;
 use crate::error::{Gone, ToolchainError, io_at};
 use crate::progress::{Progress, Stage};
-use lre_model::DigestFunction;
+use crate::sources::http::{Expected, Http};
+use lre_model::{Digest, DigestFunction};
 use lre_store::{FileBlob, Origin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Begins the address of a mirror on a disk.
 const FILE: &str = "file://";
+
+/// Held by whoever uses the folder.
+const LOCK: &str = "busy";
+/// After so long nobody will go on with an import that was interrupted.
+const KEPT_SECONDS: u64 = 7 * 24 * 60 * 60;
 
 /// What is to come: the address, the file, and what it must be.
 pub(super) type Wanted<'a> = (String, PathBuf, &'a Pinned);
@@ -43,11 +51,12 @@ struct Failed<'a> {
 impl Downloads {
     /// Waits for another process that fetches into the same folder.
     pub fn open(access: &Access) -> Result<Self, ToolchainError> {
-        let folder = access.directory.join("downloads");
+        let folder = access.directory.join("packages");
         fs::create_dir_all(&folder).map_err(io_at("make the directory", &folder))?;
-        let path = folder.join("busy");
+        let path = folder.join(LOCK);
         let lock = File::create(&path).map_err(io_at("write the file", &path))?;
         lock.lock().map_err(io_at("lock the file", &path))?;
+        sweep(&folder).map_err(io_at("look into the directory", &folder))?;
         Ok(Self { folder, _lock: Arc::new(lock) })
     }
 
@@ -100,7 +109,7 @@ impl Downloads {
         let mut failed: Vec<Failed<'_>> =
             missing.into_iter().map(|pinned| Failed { pinned, gone: true, why: String::new() }).collect();
         for round in 0..archives.len() {
-            failed = self.round(&archives, round, failed, &progress)?;
+            failed = self.round(&archives, round, failed, access, &progress)?;
         }
         if failed.is_empty() { Ok(()) } else { Err(not_had(name, anew, recipe, &failed, &archives)) }
     }
@@ -111,6 +120,7 @@ impl Downloads {
         archives: &[String],
         round: usize,
         failed: Vec<Failed<'a>>,
+        access: &Access,
         progress: &Fetching<'_>,
     ) -> Result<Vec<Failed<'a>>, ToolchainError> {
         let address = |pinned: &Pinned| {
@@ -123,7 +133,7 @@ impl Downloads {
         let mut said = if apt::fetches() {
             apt::fetch(&remote, &|address| progress.begins(address))?
         } else {
-            by_http(&remote, &|address| progress.begins(address))
+            by_http(&remote, access, &|address| progress.begins(address))
         };
         said.extend(mounted.iter().filter_map(|(address, part, _)| copied(address, part)));
         let mut again = Vec::new();
@@ -167,6 +177,20 @@ impl Downloads {
     pub fn remove(&self, recipe: &Recipe) -> Result<(), ToolchainError> {
         recipe.packages().iter().try_for_each(|pinned| removed(&self.file(pinned)))
     }
+}
+
+/// Removes what an import that was given up has left long ago.
+fn sweep(folder: &Path) -> io::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // apt gives a file the time that its archive has for it; when it came is its other time.
+        let since = entry.metadata().map_or(0, |metadata| metadata.ctime().cast_unsigned());
+        if now.saturating_sub(since) > KEPT_SECONDS && entry.file_name() != LOCK {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn removed(file: &Path) -> Result<(), ToolchainError> {
@@ -225,12 +249,25 @@ fn not_had(name: &str, anew: &str, recipe: &Recipe, failed: &[Failed<'_>], archi
 }
 
 /// As [`apt::fetch`], for a machine without apt.
-fn by_http(wanted: &[&Wanted<'_>], begins: &dyn Fn(&str)) -> BTreeMap<String, String> {
-    let failure = |(address, _part, _pinned): &&Wanted<'_>| {
-        begins(address);
-        (address.clone(), "this machine has no apt to fetch it with".to_owned())
+fn by_http(wanted: &[&Wanted<'_>], access: &Access, begins: &dyn Fn(&str)) -> BTreeMap<String, String> {
+    // What has come is counted here, by whole packages.
+    let http = Http::new(access, Arc::new(()));
+    let fetch = |address: &str, part: &Path, pinned: &Pinned| {
+        let digest = Digest::parse(DigestFunction::Sha256, &pinned.sha256, pinned.size_bytes.cast_signed());
+        let sha256 = digest.map_err(|e| e.to_string())?.into();
+        let expected = Expected { sha256: Some(sha256), size: Some(pinned.size_bytes) };
+        let problem = |e: ToolchainError| match e {
+            ToolchainError::Fetch { problem, .. } => problem,
+            other => other.to_string(),
+        };
+        let had = http.fetch(address, expected).map_err(problem)?;
+        fs::rename(&had.path, part).map_err(|e| e.to_string())
     };
-    wanted.iter().map(failure).collect()
+    let failure = |(address, part, pinned): &&Wanted<'_>| {
+        begins(address);
+        Some((address.clone(), fetch(address, part, pinned).err()?))
+    };
+    wanted.iter().filter_map(failure).collect()
 }
 
 /// From a mirror on a disk; what is wrong, where it cannot be copied.
