@@ -28,7 +28,16 @@ pub struct Fetcher {
 }
 
 /// One fetch, that many may wait for. It goes on when they have gone: the next action wants the toolchain too.
-type Flight = Shared<BoxFuture<'static, Result<(), Arc<str>>>>;
+type Flight = Shared<BoxFuture<'static, Result<(), NotHere>>>;
+
+/// Why a toolchain is not here, after all that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotHere {
+    /// The client's turn: ask again, somebody will be there.
+    Stopping,
+    /// The user's turn: what was tried, for people.
+    Tried(Arc<str>),
+}
 
 /// Somebody else's server.
 struct Peer {
@@ -57,8 +66,8 @@ impl Fetcher {
     /// Brings the toolchain here and registers it.
     ///
     /// # Errors
-    /// What was tried, for people.
-    pub async fn fetch(self: &Arc<Self>, kind: Kind, digest: Digest) -> Result<(), Arc<str>> {
+    /// See [`NotHere`].
+    pub async fn fetch(self: &Arc<Self>, kind: Kind, digest: Digest) -> Result<(), NotHere> {
         let flight = match self.flights().entry((kind, digest)) {
             Entry::Occupied(flying) => flying.get().clone(),
             Entry::Vacant(place) => place.insert(self.start(kind, digest)).clone(),
@@ -76,17 +85,18 @@ impl Fetcher {
         let flying = tokio::spawn(async move {
             let bring = tokio::time::timeout(TOOLCHAIN_FETCH_TIME_MAX, me.bring(kind, digest));
             let brought = tokio::select! {
-                brought = bring => brought.unwrap_or_else(|_| Err(late())),
-                () = me.stop.cancelled() => Err("this server is shutting down".to_owned()),
+                brought = bring => brought.unwrap_or_else(|_| Err(late())).map_err(|tried| NotHere::Tried(tried.into())),
+                () = me.stop.cancelled() => Err(NotHere::Stopping),
             };
+            // Whoever asks from now on sees it in the registry, or tries again.
             me.flights().remove(&(kind, digest));
-            match &brought {
-                Ok(()) => {}
-                Err(tried) => tracing::info!(%kind, %digest, tried, "a toolchain cannot be fetched"),
+            if let Err(why) = &brought {
+                tracing::info!(%kind, %digest, ?why, "a toolchain cannot be fetched");
             }
-            brought.map_err(Arc::from)
+            brought
         });
-        flying.map(|ended| ended.unwrap_or_else(|e| Err(format!("fetching it broke: {e}").into()))).boxed().shared()
+        let broken = |e| Err(NotHere::Tried(format!("fetching it broke: {e}").into()));
+        flying.map(move |ended| ended.unwrap_or_else(broken)).boxed().shared()
     }
 
     /// The store, then the peers.
@@ -95,6 +105,9 @@ impl Fetcher {
             Ok((_tree, hold)) => {
                 let source = format!("store:{digest}");
                 return self.register(kind, digest, source, hold).await;
+            }
+            Err(ToolchainError::Missing { missing, .. }) if missing.contains(&digest) => {
+                vec!["the store of this server does not have it".to_owned()]
             }
             Err(ToolchainError::Missing { missing, .. }) => {
                 vec![format!("the store of this server lacks {} of its blobs", missing.len())]

@@ -176,8 +176,16 @@ pub enum BadSource {
     #[error("it does not have all of the tree: {} blobs are missing, the first is {}", .0.len(), .0[0])]
     Incomplete(Vec<Digest>),
     /// It does not answer, or what it sends is something else.
-    #[error("{0}")]
+    #[error("{}", plainly(.0))]
     Failed(StoreError),
+}
+
+/// That it is somebody else's service is said by where it is.
+fn plainly(error: &StoreError) -> String {
+    match error {
+        StoreError::Upstream(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// A source that a toolchain was looked for in, in vain.

@@ -1,6 +1,6 @@
 //! `Execution` (PROTOCOL, G): the hall, and the way through the rooms up to the queue (HOUSE 5).
 use crate::drive::{Driver, Order, Presence};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, NotHere};
 use crate::limits::TRAILER_DETAILS_BYTES_MAX;
 use crate::metadata::Caller;
 use crate::operation::{self, Answer, Operations};
@@ -230,8 +230,10 @@ impl Rooms {
         }
         let mut tried = Vec::new();
         for toolchain in &absent {
-            if let Err(why) = self.tools.fetcher.fetch(toolchain.kind, toolchain.digest).await {
-                tried.push(why);
+            match self.tools.fetcher.fetch(toolchain.kind, toolchain.digest).await {
+                Ok(()) => {}
+                Err(NotHere::Stopping) => return Err(status::of(Refusal::Stopping)),
+                Err(NotHere::Tried(what)) => tried.push(what),
             }
         }
         let installed = if absent.is_empty() { installed } else { self.installed()? };

@@ -1,6 +1,7 @@
 //! `Execute` and its neighbours, through the real server. Each test names the line of the protocol
 //! checklist that it shows.
 mod answers;
+mod fetching;
 mod leaving;
 mod operations;
 mod refusals;

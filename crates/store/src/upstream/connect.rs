@@ -74,7 +74,10 @@ fn unreachable(address: &str, error: &dyn Error) -> StoreError {
     let mut text = format!("cannot connect to {address}");
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
         source = error.source();
     }
     StoreError::Upstream(text)
