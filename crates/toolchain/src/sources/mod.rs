@@ -1,6 +1,7 @@
 //! Where a toolchain comes from, and how it gets into the store. One file or folder for each source.
 mod archive;
 mod cas;
+pub(crate) mod checked;
 pub(crate) mod compressed;
 pub mod deb;
 mod host;
@@ -8,6 +9,8 @@ pub(crate) mod http;
 mod nix;
 mod oci;
 mod remembered;
+#[cfg(test)]
+mod samples;
 pub(crate) mod tar;
 mod tools;
 mod unpack;
@@ -224,6 +227,8 @@ pub async fn add(
 ) -> Result<Added, ToolchainError> {
     check_name(&wanted.name).map_err(|problem| ToolchainError::unusable(&wanted.name, problem))?;
     check(wanted)?;
+    let source = pinned(&wanted.source, access, &progress).await?;
+    let wanted = &Wanted { source, ..wanted.clone() };
     let finding = Finding { store, function, wanted, access, progress: progress.clone() };
     let key = remembered::key(&finding);
     if let Some(added) = remembered::look(&finding, key.as_deref()).await? {
@@ -269,6 +274,16 @@ fn check(wanted: &Wanted) -> Result<(), ToolchainError> {
         return refused("--also is for captured toolchains".to_owned());
     }
     Ok(())
+}
+
+/// The source with what pins it, where a look at it tells: then it may be known already, and if it changes while it
+/// is read, that is seen.
+async fn pinned(source: &Source, access: &Access, progress: &Arc<dyn Progress>) -> Result<Source, ToolchainError> {
+    Ok(match source {
+        Source::Archive(archive) => Source::Archive(archive.pin(access, progress.clone()).await?),
+        Source::Oci(oci) => Source::Oci(oci.pin(access, progress.clone()).await?),
+        other => other.clone(),
+    })
 }
 
 async fn find(finding: &Finding<'_>) -> Result<Found, ToolchainError> {

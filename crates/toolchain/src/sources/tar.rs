@@ -32,7 +32,12 @@ pub(crate) fn read_tar(
     let mut archive = tar::Archive::new(Watched { reader, position: &position });
     let mut unpack = Unpack::new(what, layout, warnings, whiteouts);
     let broken = |e: io::Error| {
-        ToolchainError::unusable(what, format!("it cannot be read from byte {} on: {e}", position.at.get()))
+        let at = position.at.get();
+        let problem = match position.ended.get() {
+            true => format!("it ends at byte {at}: a part is missing"),
+            false => format!("it cannot be read from byte {at} on: {e}"),
+        };
+        ToolchainError::unusable(what, problem)
     };
     let mut entries = archive.entries().map_err(broken)?;
     loop {

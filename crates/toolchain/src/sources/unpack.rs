@@ -211,6 +211,12 @@ impl<'a> Unpack<'a> {
     }
 }
 
+/// Where a directory of an unpacked tree really is, from its top, without a slash before it; nothing where it is not.
+pub(crate) fn real_directory(layout: &Layout, path: &str) -> Option<String> {
+    let names: Vec<_> = path.split('/').collect();
+    Some(follow(layout, &names).ok()?.to_string())
+}
+
 fn shown(path: &RelPath) -> PathBuf {
     PathBuf::from(format!("/{path}"))
 }

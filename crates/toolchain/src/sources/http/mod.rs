@@ -101,7 +101,7 @@ impl Failure {
         ToolchainError::Fetch { what: without_secrets(what), problem }
     }
 
-    fn of_status(status: u16) -> Self {
+    pub(crate) fn of_status(status: u16) -> Self {
         let problem = format!("the server answers {}", shown_status(status));
         match status {
             408 | 425 | 429 | 500 | 502 | 503 | 504 => Self::Passing(problem),
