@@ -201,17 +201,52 @@ pub struct ToolchainArgs {
 #[derive(Subcommand, Debug)]
 pub enum ToolchainCommand {
     /// Put a toolchain into the store, under a name.
-    #[command(
-        after_long_help = "capture:/usr/bin/cc freezes the compiler of this machine with everything it needs, and the shell and tools
-that build actions call; dir:/path takes a directory as it is. In a workspace with lre.lock the digest
-is pinned there.
+    #[command(after_long_help = "Sources:
+  capture:/usr/bin/cc         this machine's compiler with everything it needs, the shell and the tools that builds call
+  deb:cc-debian12             Debian's gcc, from a recipe in this program; also java-, rust- and polyglot-debian12
+  deb:gcc,g++,make            Debian's packages and all that they need, as this machine's apt resolves them now
+  nix:/nix/store/HASH-NAME    store paths with their closure, of this machine's Nix or of a binary cache
+  nix:.#lre-cc                the same, built by Nix first
+  oci:PATH                    an image: OCI layout, or what `docker save` or `podman save` wrote
+  oci:HOST/NAME@sha256:...    the same, from a registry
+  archive:FILE-or-URL#SHA256  tar, zip, wheel
+  zig:WHEEL                   clang, lld, musl and libc++ out of a zig release
+  dir:/path                   a directory as it is
+  cas:ADDRESS#HASH/SIZE       a tree that some REAPI service has
+In a workspace with lre.lock the digest is pinned there.
 
 Examples:
-  lre toolchain add cc --from capture:/usr/bin/cc
-  lre toolchain add cc --from capture:/usr/bin/clang --also /usr/bin/python3 --lock
-  lre toolchain add sdk --from dir:/opt/sdk --kind tree"
-    )]
+  lre toolchain add cc --from deb:cc-debian12 --lock
+  lre toolchain add cc --from capture:/usr/bin/clang --also /usr/bin/python3
+  lre toolchain add jdk --from archive:jdk-21.tar.gz
+  lre toolchain add protoc --from archive:protoc.zip --manifest protoc.json5")]
     Add(ToolchainAddArgs),
+    /// Bring what lre.lock pins into this machine's store: from a peer by digest, else from its sources.
+    #[command(
+        after_long_help = "Every source is tried in order; what it gives is compared with the digest in lre.lock.
+
+Examples:
+  lre toolchain fetch
+  lre toolchain fetch cc --from grpc://colleague:50051"
+    )]
+    Fetch(ToolchainFetchArgs),
+    /// Write a toolchain into one file, for a machine without a network.
+    #[command(
+        after_long_help = "The same toolchain gives the same file.\n\nExample:\n  lre toolchain export cc cc.tar.zst"
+    )]
+    Export(ToolchainExportArgs),
+    /// Read a toolchain from a file that `export` wrote.
+    #[command(after_long_help = "Example:\n  lre toolchain import cc.tar.zst --lock")]
+    Import(ToolchainImportArgs),
+    /// Write the files of the build clients from lre.lock anew, without asking.
+    #[command(
+        after_long_help = "What `lre init` writes for everybody; nothing of this user and machine. Needs no server and no
+toolchain: everything is in lre.lock.
+
+Example:
+  lre toolchain generate"
+    )]
+    Generate(ToolchainGenerateArgs),
     /// List installed toolchains.
     List(JsonArgs),
     /// Show one toolchain.
@@ -255,9 +290,64 @@ pub struct ToolchainAddArgs {
     /// A further program or file to capture; may be repeated.
     #[arg(long, value_name = "PATH")]
     pub also: Vec<String>,
+    /// What describes tools other than compilers and JDKs (JSON5); what it says is pinned in lre.lock.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<std::path::PathBuf>,
     /// Pin it in lre.lock, which is made where there is none.
     #[arg(long)]
     pub lock: bool,
+    /// Report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lre toolchain fetch`.
+#[derive(Args, Debug)]
+pub struct ToolchainFetchArgs {
+    /// Only this one [default: all of lre.lock].
+    pub name: Option<String>,
+    /// Ask this REAPI service first; may be repeated.
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Vec<String>,
+    /// Use no network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lre toolchain export`.
+#[derive(Args, Debug)]
+pub struct ToolchainExportArgs {
+    /// Its name.
+    pub name: String,
+    /// The file to write, as a rule NAME.tar.zst.
+    pub file: std::path::PathBuf,
+}
+
+/// `lre toolchain import`.
+#[derive(Args, Debug)]
+pub struct ToolchainImportArgs {
+    /// The file.
+    pub file: std::path::PathBuf,
+    /// What to call it [default: as the file says].
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Pin it in lre.lock, which is made where there is none.
+    #[arg(long)]
+    pub lock: bool,
+    /// Report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `lre toolchain generate`.
+#[derive(Args, Debug)]
+pub struct ToolchainGenerateArgs {
+    /// Name of the Bazel configuration, `lre` for --config=lre; none for every build.
+    #[arg(long, value_name = "NAME")]
+    pub prefix: Option<String>,
     /// Report as JSON.
     #[arg(long)]
     pub json: bool,
@@ -269,11 +359,11 @@ pub struct InitArgs {
     /// The build clients to write files for.
     #[arg(long, value_name = "CLIENT", value_delimiter = ',', default_value = "bazel", value_parser = ["bazel"])]
     pub client: Vec<String>,
-    /// The toolchain to pin: a source, or the name of an installed one [default: that of lre.lock, else
-    /// the only one installed, else capture:/usr/bin/cc].
-    #[arg(long, value_name = "SOURCE")]
-    pub toolchain: Option<String>,
-    /// Write nothing; exit 10 where a file has drifted from lre.lock.
+    /// A toolchain to pin: a source, or the name of an installed one; NAME=SOURCE gives it a name. May be repeated
+    /// [default: those of lre.lock, else the only one installed, else capture:/usr/bin/cc or what is chosen].
+    #[arg(long, value_name = "[NAME=]SOURCE")]
+    pub toolchain: Vec<String>,
+    /// Write nothing; exit 10 where a file, or the running server, has drifted from lre.lock.
     #[arg(long, conflicts_with_all = ["yes", "toolchain"])]
     pub check: bool,
     /// Write without asking.

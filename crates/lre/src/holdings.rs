@@ -40,8 +40,15 @@ pub fn registry(context: &Context) -> Result<Registry, Problem> {
     Registry::open(&directory).or_problem(format!("cannot use {}", directory.display()))
 }
 
-/// How toolchains are fetched. What waits for the store waits on its file system.
+/// How toolchains are fetched, as the configuration says. What waits for the store waits on its file system.
 #[must_use]
 pub fn access(context: &Context) -> Access {
-    Access::at(context.config.store.join("toolchains/incoming"))
+    let config = &context.config;
+    Access {
+        debian_mirror: config.debian_mirror.clone(),
+        nix_caches: config.nix_caches.clone(),
+        nix_keys: config.nix_keys.clone(),
+        peers: config.toolchain_peers.clone(),
+        ..Access::at(config.store.join("toolchains/incoming"))
+    }
 }

@@ -8,15 +8,18 @@
 mod ui;
 
 pub mod args;
+mod builder;
 pub mod client;
 pub mod commands;
 pub mod config;
 mod demo;
+mod describe;
 mod disk;
 pub mod exit;
 mod holdings;
 mod instance;
 mod machine;
+mod obtain;
 mod paths;
 mod pinned;
 #[cfg(test)]

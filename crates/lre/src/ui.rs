@@ -208,6 +208,32 @@ pub fn ask(question: &str) -> Option<bool> {
     Some(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// Which of `lines` somebody chooses, asked on stderr; the first where only Enter is pressed. Without a terminal
+/// nobody can answer: `None`.
+#[must_use]
+pub fn choose(question: &str, lines: &[String]) -> Option<usize> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return None;
+    }
+    eprintln!("{question}");
+    lines.iter().enumerate().for_each(|(i, line)| eprintln!("  {}  {line}", i + 1));
+    loop {
+        eprint!("1-{} [1] ", lines.len());
+        let _ = std::io::stderr().flush();
+        let mut answer = String::new();
+        if std::io::stdin().read_line(&mut answer).ok()? == 0 {
+            return None;
+        }
+        match answer.trim() {
+            "" => return Some(0),
+            number => match number.parse::<usize>() {
+                Ok(n) if (1..=lines.len()).contains(&n) => return Some(n - 1),
+                _ => {}
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

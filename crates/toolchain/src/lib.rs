@@ -23,7 +23,7 @@ mod resolve;
 mod sources;
 mod types;
 
-pub use access::Access;
+pub use access::{Access, Build, Builder, Built};
 pub use advertised::{Advertised, COUNT as ADVERTISED_COUNT, LIST as ADVERTISED_LIST};
 pub use capture::{Captured, capture};
 pub use copy::copy_tree;

@@ -19,6 +19,9 @@ pub struct ActionSpec {
     pub inputs: Inputs,
     /// What it leaves, relative to the working directory.
     pub outputs: Vec<String>,
+    /// Output directories are left in the server's store as `Directory` messages, as inputs are, and not as one
+    /// `Tree` each.
+    pub output_directories_as_inputs: bool,
     /// Where it may run: the toolchain above all.
     pub platform: Platform,
     /// How long it may run; `None`: the server's default.
@@ -94,7 +97,12 @@ impl ActionSpec {
         }
         // REAPI: "the paths MUST be sorted and deduplicated".
         let outputs: BTreeSet<_> = self.outputs.iter().cloned().collect();
+        let format = match self.output_directories_as_inputs {
+            true => re::command::OutputDirectoryFormat::DirectoryOnly,
+            false => re::command::OutputDirectoryFormat::TreeOnly,
+        };
         Ok(re::Command {
+            output_directory_format: format.into(),
             arguments: self.arguments.clone(),
             environment_variables: self.environment.iter().map(variable).collect(),
             output_paths: outputs.into_iter().collect(),

@@ -19,6 +19,7 @@ use lre_model::{ActionDigest, ActionResult, Digest};
 use lre_proto::re;
 use lre_store::upstream::Upstream;
 use lre_store::{Blob, BlobStore, FileBlob, Origin};
+use lre_toolchain::Advertised;
 use prost::Message;
 use re::execution_client::ExecutionClient;
 use std::sync::Arc;
@@ -86,6 +87,17 @@ impl Client {
         let request = self.request(re::GetCapabilitiesRequest::default(), None);
         let answer = client.get_capabilities(request).await.map_err(|status| self.told(status))?;
         Ok(answer.into_inner())
+    }
+
+    /// Which toolchains the server says it can run; `None` where it does not say.
+    ///
+    /// # Errors
+    /// As [`Client::capabilities`].
+    pub async fn toolchains(&self) -> Result<Option<Advertised>, ClientError> {
+        let mut client = re::capabilities_client::CapabilitiesClient::new(self.channel.clone());
+        let request = self.request(re::GetCapabilitiesRequest::default(), None);
+        let answer = client.get_capabilities(request).await.map_err(|status| self.told(status))?;
+        Ok(Advertised::parse(|name| answer.metadata().get(name)?.to_str().ok()))
     }
 
     /// The store of the server.

@@ -85,9 +85,12 @@ fn spec(args: &RunArgs, context: &Context, here: &Path) -> Result<ActionSpec, Pr
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(Problem::usage(format!("`{text}` is not NAME=VALUE"))),
     };
-    let environment = args.environment.iter().map(pair).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let toolchain = pinned::choose(context, here, args.toolchain.as_deref())?;
+    // What the toolchain wants to have: of a closure of Nix, the PATH, which nobody else could know.
+    let mut environment = toolchain.as_ref().map(|toolchain| toolchain.environment.clone()).unwrap_or_default();
+    environment.extend(args.environment.iter().map(pair).collect::<Result<BTreeMap<_, _>, _>>()?);
     let mut properties = args.properties.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
-    properties.extend(pinned::choose(context, here, args.toolchain.as_deref())?.map(|t| t.property()));
+    properties.extend(toolchain.map(|toolchain| toolchain.property()));
     Ok(ActionSpec {
         arguments: args.command.clone(),
         environment,

@@ -79,9 +79,44 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Texts,
         default: "none",
         flag: None,
-        help: "Further platform properties that clients may send; they choose nothing. `OSFamily`, `ISA`, `lre-rootfs` \
-               and `lre-toolchain` are always known, everything else is refused.",
+        help: "Further platform properties that clients may send; they choose nothing. `OSFamily`, `ISA`, `lre-rootfs`, \
+               `lre-toolchain` and `lre-nix` are always known, everything else is refused.",
         example: "[\"Pool\"]",
+    },
+    Key {
+        name: "toolchain_peers",
+        kind: Kind::Texts,
+        default: "none",
+        flag: None,
+        help: "REAPI services (a colleague's `lre`, a fleet) that are asked for a toolchain by its digest before any other \
+               source, by `lre toolchain fetch`, `lre init` and the server. What they send is checked against the digest.",
+        example: "[\"grpc://build-cache.example:50051\"]",
+    },
+    Key {
+        name: "debian_mirror",
+        kind: Kind::Text,
+        default: "`none`",
+        flag: None,
+        help: "Where the packages of `deb:` toolchains are fetched on a machine without `apt`: the address above `pool/`. \
+               Every package is pinned by its SHA-256, whoever sends it.",
+        example: "\"https://mirror.example/debian\"",
+    },
+    Key {
+        name: "nix_caches",
+        kind: Kind::Texts,
+        default: "none",
+        flag: None,
+        help: "Binary caches that `nix:` toolchains are fetched from where this machine has no Nix store with them.",
+        example: "[\"https://cache.example\"]",
+    },
+    Key {
+        name: "nix_keys",
+        kind: Kind::Texts,
+        default: "none",
+        flag: None,
+        help: "Public keys, `name:base64`, whose signatures are believed on what a binary cache sends, beside the one of the \
+               Nix project's own cache.",
+        example: "[\"cache.example-1:AAAA\"]",
     },
     Key {
         name: "action_timeout_seconds_default",

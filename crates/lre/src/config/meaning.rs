@@ -27,6 +27,14 @@ pub struct Config {
     pub default_toolchain: Option<String>,
     /// Platform properties that choose nothing.
     pub accepted_properties: Vec<String>,
+    /// Asked for toolchains by digest.
+    pub toolchain_peers: Vec<String>,
+    /// For `deb:` without apt.
+    pub debian_mirror: Option<String>,
+    /// For `nix:` without Nix.
+    pub nix_caches: Vec<String>,
+    /// Believed on what these send.
+    pub nix_keys: Vec<String>,
     /// Where the client names none.
     pub action_timeout_default: Duration,
     /// The longest that a client may name.
@@ -157,6 +165,15 @@ impl Config {
                 Vec::new,
                 |v, _| properties(v),
             )?,
+            toolchain_peers: p.pick("toolchain_peers", |w| w.toolchain_peers.as_ref(), Vec::new, |v, _| peers(v))?,
+            debian_mirror: p.pick(
+                "debian_mirror",
+                |w| w.debian_mirror.as_ref(),
+                || None,
+                |v, _| unless_none(v).map(|v| address(&v)).transpose(),
+            )?,
+            nix_caches: p.pick("nix_caches", |w| w.nix_caches.as_ref(), Vec::new, |v, _| addresses(v))?,
+            nix_keys: p.pick("nix_keys", |w| w.nix_keys.as_ref(), Vec::new, |v, _| nix_keys(v))?,
             action_timeout_default: p.pick(
                 "action_timeout_seconds_default",
                 |w| w.action_timeout_seconds_default.as_ref(),
@@ -241,6 +258,10 @@ impl Config {
             json!(self.slots),
             or_none(self.default_toolchain.clone()),
             json!(self.accepted_properties),
+            json!(self.toolchain_peers),
+            or_none(self.debian_mirror.clone()),
+            json!(self.nix_caches),
+            json!(self.nix_keys),
             json!(self.action_timeout_default.as_secs()),
             json!(self.action_timeout_max.as_secs()),
             json!(self.token_file),
@@ -306,6 +327,33 @@ fn seconds(value: u64) -> Result<Duration, Wrong> {
 
 fn unless_none(text: &str) -> Option<String> {
     (text != "none").then(|| text.to_owned())
+}
+
+/// What can be asked for a tree.
+fn peers(written: &[String]) -> Result<Vec<String>, Wrong> {
+    match written.iter().find(|peer| format!("cas:{peer}").parse::<lre_toolchain::Source>().is_err()) {
+        Some(peer) => Err(Wrong {
+            problem: format!("`{peer}` is not the address of a REAPI service"),
+            hint: Some("write grpc://host:port or unix:/path".to_owned()),
+        }),
+        None => Ok(written.to_vec()),
+    }
+}
+
+fn address(written: &str) -> Result<String, Wrong> {
+    let known = ["https://", "http://", "file://"].iter().any(|scheme| written.starts_with(scheme));
+    if known { Ok(written.trim_end_matches('/').to_owned()) } else { wrong(format!("`{written}` is not an address")) }
+}
+
+fn addresses(written: &[String]) -> Result<Vec<String>, Wrong> {
+    written.iter().map(|written| address(written)).collect()
+}
+
+fn nix_keys(written: &[String]) -> Result<Vec<String>, Wrong> {
+    match written.iter().find(|key| !key.contains(':')) {
+        Some(key) => wrong(format!("`{key}` is not a public key of Nix, which is `name:base64`")),
+        None => Ok(written.to_vec()),
+    }
 }
 
 fn properties(names: &[String]) -> Result<Vec<String>, Wrong> {

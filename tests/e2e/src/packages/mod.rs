@@ -169,7 +169,7 @@ fn locks() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packages")
 }
 
-fn cache_directory() -> PathBuf {
+pub(crate) fn cache_directory() -> PathBuf {
     if let Some(chosen) = env::var_os("LRE_TEST_CACHE") {
         return chosen.into();
     }

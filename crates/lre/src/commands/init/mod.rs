@@ -1,8 +1,9 @@
 //! `lre init`: from a toolchain to a workspace whose build client uses it.
+mod drift;
 mod pin;
 mod plan;
 
-use crate::args::InitArgs;
+use crate::args::{InitArgs, ToolchainGenerateArgs};
 use crate::client::split_hint;
 use crate::commands::{Context, Done, block_on, doctor};
 use crate::exit::{Exit, OrProblem, Problem};
@@ -23,11 +24,12 @@ pub fn run(args: &InitArgs, context: &Context) -> Done {
     let workspace = paths::workspace(&here).unwrap_or(here);
     let lock = LockFile::read(&workspace.join(pinned::LOCK));
     let lock = lock.map_err(|e| Problem::new(Exit::Toolchain, "the lock file cannot be used").why(e))?;
-    let options = bazel::Options { prefix: prefix(args, context, &workspace)?, ..bazel::Options::default() };
+    let options =
+        bazel::Options { prefix: prefix(args.prefix.as_deref(), context, &workspace)?, ..bazel::Options::default() };
     if args.check {
-        return check(&workspace, lock, &options, args.json);
+        return check(&workspace, lock, &options, context, args.json);
     }
-    let chosen = block_on(pin::pin(context, lock.unwrap_or_default(), args.toolchain.as_deref()))?;
+    let chosen = block_on(pin::pin(context, lock.unwrap_or_default(), &args.toolchain, !args.yes))?;
     let options = bazel::Options { toolchain: chosen.name, ..options };
     let mut plan = committed(&workspace, &chosen.lock, &options)?;
     local(&mut plan, args, context, &options)?;
@@ -39,22 +41,57 @@ pub fn run(args: &InitArgs, context: &Context) -> Done {
     report(args, context, &workspace, &changed, &options)
 }
 
-/// `--check`: needs no server and no toolchain, so that any machine can do it.
-fn check(workspace: &Path, lock: Option<LockFile>, options: &bazel::Options, json: bool) -> Done {
+/// `lre toolchain generate`: what is committed, from the lock file alone.
+///
+/// # Errors
+/// No lock file, or one without a compiler; files that cannot be written.
+pub fn generate(args: &ToolchainGenerateArgs, context: &Context) -> Done {
+    let here = std::env::current_dir().or_problem("the current directory cannot be found")?;
+    let workspace = paths::workspace(&here).unwrap_or(here);
+    let lock = LockFile::read(&workspace.join(pinned::LOCK));
+    let lock = lock.map_err(|e| Problem::new(Exit::Toolchain, "the lock file cannot be used").why(e))?;
+    let lock = lock.ok_or_else(|| {
+        Problem::new(Exit::Toolchain, format!("there is no lre.lock in {}", workspace.display())).hint("lre init")
+    })?;
+    let options =
+        bazel::Options { prefix: prefix(args.prefix.as_deref(), context, &workspace)?, ..bazel::Options::default() };
+    let plan = committed(&workspace, &lock, &options)?;
+    let changed: Vec<_> = plan.changed().iter().map(|file| file.path.clone()).collect();
+    plan.write()?;
+    match (args.json, changed.as_slice()) {
+        (true, _) => say!("{:#}", json!({ "schema_version": 1, "workspace": workspace, "written": changed })),
+        (false, []) => eprintln!("all files are as lre.lock says"),
+        (false, changed) => changed.iter().for_each(|file| say!("{file}")),
+    }
+    Ok(None)
+}
+
+/// `--check`: needs no server and no toolchain, so that any machine can do it; a server that runs is compared too.
+fn check(workspace: &Path, lock: Option<LockFile>, options: &bazel::Options, context: &Context, json: bool) -> Done {
     let lock = lock.ok_or_else(|| {
         Problem::new(Exit::Finding, format!("there is no lre.lock in {}", workspace.display())).hint("lre init")
     })?;
     let plan = committed(workspace, &lock, options)?;
     let drifted: Vec<_> = plan.changed().iter().map(|file| file.path.clone()).collect();
+    let server = drift::of_server(&lock, &plan, context)?;
     match json {
-        true => say!("{:#}", json!({ "schema_version": 1, "drifted": drifted })),
+        true => say!("{:#}", json!({ "schema_version": 1, "drifted": drifted, "server": server.json() })),
         false => ui::out(format_args!("{}", plan.diff(ui::stdout_paint()))),
     }
-    if drifted.is_empty() {
+    if let drift::Server::Absent = server {
+        eprintln!("no server runs here, so none was compared");
+    }
+    let mut problems = Vec::new();
+    if !drifted.is_empty() {
+        problems.push(format!("drifted from lre.lock: {}", drifted.join(", ")));
+    }
+    problems.extend(server.problems());
+    if problems.is_empty() {
         eprintln!("all files are as lre.lock says");
         return Ok(None);
     }
-    Err(Problem::new(Exit::Finding, format!("drifted from lre.lock: {}", drifted.join(", "))).hint("lre init"))
+    let hint = if drifted.is_empty() { "lre toolchain fetch" } else { "lre init" };
+    Err(Problem::new(Exit::Finding, problems.join("; ")).hint(hint))
 }
 
 /// What belongs into version control.
@@ -106,8 +143,8 @@ fn local(plan: &mut Plan, args: &InitArgs, context: &Context, options: &bazel::O
 
 /// The name of the Bazel configuration: of the flag, else of the configuration where it was written,
 /// else of the files that are there.
-fn prefix(args: &InitArgs, context: &Context, workspace: &Path) -> Result<Option<String>, Problem> {
-    match args.prefix.as_deref() {
+fn prefix(asked: Option<&str>, context: &Context, workspace: &Path) -> Result<Option<String>, Problem> {
+    match asked {
         Some("none") => return Ok(None),
         Some(prefix) => return Ok(Some(prefix.to_owned())),
         None => {}
