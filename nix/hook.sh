@@ -40,6 +40,9 @@ check() {
     say "\`lre\` is not in this shell: lre.bazelrc is not compared with lre.lock."
   elif [ -z "$problem" ] && ! said=$(lre init --check 2>&1); then
     printf '%s\n' "$said"
+  elif [ -z "$problem" ] && [ ! -e lre.local.bazelrc ]; then
+    # A new checkout: where the server is, is not committed.
+    lre init --yes
   fi
 }
 

@@ -1,6 +1,6 @@
 # Packages made of programs that were not built by Nix: `programs/usual` has a static bash and busybox, `programs/cc` (where it
 # is needed) a gcc as a distribution has it, with the libraries that it loads.
-{ programs ? ./programs }: let
+{ programs ? ./programs, cc ? programs + "/cc" }: let
   lib = import ./lib.nix;
   system = "x86_64-linux";
 
@@ -38,7 +38,7 @@
     gzip = usual;
     runtimeShell = "${usual}/bin/bash";
 
-    stdenv.cc = if builtins.pathExists (programs + "/cc") then import ./gcc.nix { inherit build script; tools = usual; tree = programs + "/cc"; } else
+    stdenv.cc = if builtins.pathExists cc then import ./gcc.nix { inherit build script; tools = usual; unpacked = cc; } else
       named "gcc" [ "cc" "c++" ] // { cc = named "gcc-unwrapped" [ "gcov" ]; bintools = named "binutils" [ "ar" "ld" ]; };
 
     jdk17_headless = let jdk = named "jdk" [ "java" "javac" ]; in jdk // { home = "${jdk}/lib/openjdk"; };

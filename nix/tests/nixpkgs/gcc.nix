@@ -1,8 +1,6 @@
-# gcc as nixpkgs wraps it, made of one that was built for another place: `tree` has the compiler, its libraries and headers as
+# gcc as nixpkgs wraps it, made of one that was built for another place: `unpacked` has the compiler, its libraries and headers as
 # Debian lays them out below `/`, and `patchelf`. What comes out has no path of the machine in it.
-{ build, script, tools, tree }: let
-  unpacked = builtins.path { path = tree; name = "gcc-unpacked"; };
-
+{ build, script, tools, unpacked }: let
   unwrapped = build {
     name = "gcc-unwrapped";
     args = script ''

@@ -2,7 +2,7 @@
 //! for what it takes from the network.
 use crate::jail::{Root, is_root};
 use crate::packages::Packages;
-use crate::serve::said;
+use crate::serve::{Home, said};
 use crate::{binary, projects};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -58,11 +58,25 @@ impl Nix {
         self.path().join("flakes").join(name)
     }
 
+    /// `lre` where Nix is, for somebody's home.
+    pub fn lre(&self, home: &Home, cwd: &Path, arguments: &[&str]) -> Command {
+        let binary = binary::lre();
+        let mut command = self.command_seeing(home.path(), cwd, &binary.to_string_lossy(), arguments);
+        command.env("LRE_STORE", home.store()).env("LRE_SOCKET", home.socket());
+        command
+    }
+
     /// The command line of `program`, run in `cwd`, which is below [`Nix::path`].
     pub fn command(&self, cwd: &Path, program: &str, arguments: &[&str]) -> Command {
+        self.command_seeing(self.path(), cwd, program, arguments)
+    }
+
+    fn command_seeing(&self, other: &Path, cwd: &Path, program: &str, arguments: &[&str]) -> Command {
         let binary = binary::lre();
         let programs = binary.parent().expect("a program is in a folder");
-        let mut command = self.root.command("/bin/sh", None, cwd, &[self.path(), programs]);
+        let mut visible = vec![self.path(), programs];
+        visible.extend((other != self.path()).then_some(other));
+        let mut command = self.root.command("/bin/sh", None, cwd, &visible);
         command.env("HOME", self.path().join("home")).env("NIX_CONFIG", self.configuration());
         command.env("LRE_TEST_BINARY", &binary);
         command.arg("-c").arg(WITH_STORE).arg(self.path().join("nix")).arg(program).args(arguments);
@@ -223,7 +237,9 @@ fn keep(from: &Path, to: &Path) -> Result<()> {
     }
     fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
     if kind.is_file() {
-        return fs::copy(from, to).map(drop).with_context(|| from.display().to_string());
+        // A second name costs nothing; across file systems it takes a copy.
+        let linked = fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop));
+        return linked.with_context(|| from.display().to_string());
     }
     let target = fs::read_link(from)?;
     if target.is_relative() { symlink(target, to).map_err(Into::into) } else { Ok(()) }

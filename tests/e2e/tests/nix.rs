@@ -2,12 +2,12 @@
 //!
 //! flake-parts and nixpkgs are stand-ins (see nix/tests/README.md), since nothing is fetched but Debian's packages; Nix, the
 //! compiler and Bazel are real.
-use lre_e2e::binary;
 use lre_e2e::nix::{Nix, VERSIONS};
-use lre_e2e::serve::said;
+use lre_e2e::serve::{Home, said};
+use lre_e2e::{bazel, binary, projects};
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 /// Our flake holds together, and the module writes what is committed in nix/tests/golden.
 fn the_flake_checks_out(set: &str) {
@@ -53,15 +53,9 @@ fn the_flake_checks_out_with_2_34() {
 }
 
 fn update_golden(nix: &Nix, flake: &Path) {
-    let what = "path:.#checks.x86_64-linux.module.written";
-    let written = nix.must(flake, &["build", "--no-link", "--print-out-paths", what]);
-    // 2.8 cannot print what it has built.
-    let written = written.or_else(|_| {
-        nix.must(flake, &["build", "--no-link", what])?;
-        nix.must(flake, &["eval", "--raw", what])
-    });
+    let written = build(nix, flake, "path:.#checks.x86_64-linux.module.written");
     let golden = binary::workspace().join("nix/tests/golden");
-    for entry in fs::read_dir(nix.outside(&written.unwrap())).unwrap() {
+    for entry in fs::read_dir(nix.outside(&written)).unwrap() {
         let entry = entry.unwrap();
         let text = fs::read(entry.path()).unwrap();
         fs::write(golden.join(entry.file_name()), &text).unwrap();
@@ -177,4 +171,126 @@ fn flags_are_those_of_the_locks_file() {
     assert!(
         read("nix/tests/golden/nothing.bazelrc").contains("# WARNING: No environment set. LRE will not work locally.")
     );
+}
+
+/// `nix build`, and the path that came out; 2.8 does not print it.
+fn build(nix: &Nix, flake: &Path, what: &str) -> String {
+    nix.must(flake, &["build", "--no-link", what]).unwrap();
+    nix.must(flake, &["eval", "--raw", &format!("{what}.outPath")]).unwrap()
+}
+
+/// Nix builds a compiler's closure; we import it; then there is no Nix any more, and it compiles.
+#[test]
+fn a_closure_compiles_without_nix() {
+    let nix = Nix::of("nix-2.26").unwrap().with_compiler().unwrap();
+    nix.lock().unwrap();
+    let flake = nix.flake("lre");
+    let closure = build(&nix, &flake, "path:.#lre-cc");
+    let home = Home::new().unwrap();
+    let add = ["toolchain", "add", "cc", "--from", &format!("nix:{closure}")];
+    let added = nix.lre(&home, &flake, &add).output().unwrap();
+    assert!(added.status.success(), "{}", said(&added));
+    // The same, said by its name in the flake.
+    let installable =
+        nix.lre(&home, &flake, &["toolchain", "add", "cc", "--from", "nix:path:.#lre-cc"]).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&installable.stdout),
+        String::from_utf8_lossy(&added.stdout),
+        "{}",
+        said(&installable)
+    );
+    drop(nix);
+
+    let _server = home.serve().unwrap();
+    home.write("hello.c", "#include <stdio.h>\nint main(void) { puts(\"hello from C\"); }\n").unwrap();
+    home.write("hello.cc", "#include <iostream>\nint main() { std::cout << \"hello from C++\\n\"; }\n").unwrap();
+    for (compiler, source, greeting) in [("cc", "hello.c", "hello from C\n"), ("c++", "hello.cc", "hello from C++\n")] {
+        home.must(&["run", "--in", source, "--out", "hello", "--", compiler, source, "-o", "hello"]).unwrap();
+        assert_eq!(home.must(&["run", "--in", "hello", "--", "./hello"]).unwrap(), greeting);
+    }
+    // Nothing but the closure is there.
+    let seen = home.must(&["run", "--no-in", "--", "ls", "/", "/nix/store"]).unwrap();
+    assert!(!seen.contains("usr\n") && seen.contains("lre-cc"), "{seen}");
+}
+
+/// A project as the template leaves it, and what its shell is for.
+struct Project {
+    nix: Nix,
+    port: u16,
+}
+
+impl Project {
+    fn new() -> Self {
+        let nix = Nix::of("bazel-7").unwrap().with_compiler().unwrap();
+        nix.lock().unwrap();
+        let flake = nix.flake("lre");
+        // As the template's welcome says.
+        nix.must(nix.path(), &["registry", "add", "lre", &format!("path:{}", flake.display())]).unwrap();
+        fs::create_dir(nix.path().join("project")).unwrap();
+        let project = Self { nix, port: free_port() };
+        project.nix.must(&project.path("project"), &["flake", "init", "-t", "lre#lre"]).unwrap();
+        project.lay_out_bazel();
+        project
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.nix.path().join(name)
+    }
+
+    /// Bazel as Debian has it: without network, and gone when its command ends.
+    fn lay_out_bazel(&self) {
+        let home = self.path("home");
+        bazel::write_stubs(&home).unwrap();
+        let mut rc = format!("startup --batch --output_user_root={}\n", home.join("bazel").display());
+        rc += "startup --server_javabase=/usr/lib/jvm/java-25-openjdk-amd64\n";
+        for stub in fs::read_dir(home.join("stubs/modules")).unwrap() {
+            let path = stub.unwrap().path();
+            rc += &format!("common --override_module={}={}\n", path.file_name().unwrap().display(), path.display());
+        }
+        fs::write(home.join(".bazelrc"), rc).unwrap();
+    }
+
+    /// `nix develop -c bash -ec SCRIPT`, with a server's place in `store`: what was said.
+    fn develop(&self, checkout: &str, store: &str, script: &str) -> Output {
+        let arguments = ["develop", "path:.", "-c", "bash", "-ec", script];
+        let mut command = self.nix.command(&self.path(checkout), "nix", &arguments);
+        command.env("LRE_STORE", self.path(store)).env("LRE_SOCKET", self.path(&format!("{store}.sock")));
+        command.env("LRE_LISTEN", format!("127.0.0.1:{}", self.port)).env("USER", "somebody");
+        command.output().unwrap()
+    }
+}
+
+/// A port that nobody had a moment ago: the project's files name it before the server has it.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What the template's welcome promises, word for word.
+const BUILD: &str = "trap 'lre down' EXIT; lre up; bazel build --config=lre //...; bazel-bin/hello";
+
+#[test]
+fn a_project_from_the_template_builds_in_its_shell() {
+    let project = Project::new();
+    let first = project.develop("project", "store", BUILD);
+    assert!(first.status.success(), "{}", said(&first));
+    let said_first = said(&first);
+    assert!(said_first.contains("pinning `cc` in lre.lock"), "{said_first}");
+    assert!(said_first.contains("built in a sandbox, with a pinned compiler"), "{said_first}");
+    assert!(said_first.contains(" remote"), "{said_first}");
+
+    // Somebody else's checkout: what is committed, and a store with nothing in it.
+    projects::copy_checkout(&project.path("project"), &project.path("other"), &["lre.lock", "lre.bazelrc"]).unwrap();
+    let lock = fs::read(project.path("project/lre.lock")).unwrap();
+    let other = project.develop("other", "other-store", BUILD);
+    assert!(other.status.success(), "{}", said(&other));
+    assert!(!said(&other).contains("pinning"), "{}", said(&other));
+    assert_eq!(fs::read(project.path("other/lre.lock")).unwrap(), lock);
+
+    // Nothing has come apart, so nothing is said.
+    let quiet = project.develop("other", "other-store", "true");
+    assert_eq!(said(&quiet), "", "the second time");
+    let rc = project.path("other/lre.bazelrc");
+    fs::write(&rc, fs::read_to_string(&rc).unwrap() + "build:lre --copt=-O3\n").unwrap();
+    let drifted = said(&project.develop("other", "other-store", "true"));
+    assert!(drifted.contains("drifted") && drifted.contains("--copt=-O3") && drifted.contains("lre init"), "{drifted}");
 }
