@@ -84,6 +84,12 @@ impl<'a> Lab<'a> {
     pub(super) async fn refused(&self, failure: Failure<'_>) -> ToolchainError {
         let Failure { tool, doing, probed, searched } = failure;
         let said = probed.stderr() + &probed.stdout();
+        if probed.exit_code == 126
+            && let Ok(Seen::File { path, executable: false, .. }) = self.look(tool).await
+        {
+            let problem = format!("`{tool}` cannot be started: `{path}` is not executable");
+            return self.unfit_until(problem, format!("chmod +x {path} in the tree, and add it again"));
+        }
         if [126, 127].contains(&probed.exit_code)
             && let Ok(Some((wants, why))) = self.not_started(tool).await
         {
@@ -92,14 +98,15 @@ impl<'a> Lab<'a> {
         }
         let Some(absent) = absent(&said) else {
             let problem = format!("`{tool}` cannot {doing}: it ended with {}", probed.exit_code);
-            return self.unfit(problem, None, short(&said));
+            let hint = format!("see for yourself: lre run --toolchain {} -- {tool}", self.toolchain.name);
+            return ToolchainError::Unfit(Box::new(Unfit { problem, wants: None, said: short(&said), hint }));
         };
         let mut name = absent.name().to_owned();
         // A name that is there but leads nowhere: what is missing is where it leads.
         let mut leads = String::new();
         if name.starts_with('/')
             && let Ok(Seen::Nothing(end)) = self.look(&name).await
-            && !end_is_on_the_way(&end, &name)
+            && end != name
         {
             leads = format!(", by way of `{name}`");
             name = end;
@@ -113,27 +120,36 @@ impl<'a> Lab<'a> {
         };
         let mut problem =
             format!("`{tool}` cannot {doing}: it wants {what} `{name}`{leads}, which is not in the toolchain");
-        if !name.starts_with('/') && !searched.is_empty() {
-            let named: Vec<_> = searched.iter().take(DIRECTORIES_NAMED_MAX).map(|d| format!("`{d}`")).collect();
+        let named: Vec<_> = searched
+            .iter()
+            .filter(|d| self.is_telling(d))
+            .take(DIRECTORIES_NAMED_MAX)
+            .map(|d| format!("`{d}`"))
+            .collect();
+        if !name.starts_with('/') && !named.is_empty() {
             problem += &format!("; it searches {} too, of which nothing is there", named.join(", "));
         }
         self.unfit(problem, Some(name), short(&said))
     }
 
+    /// Whether it says something that this directory is not there. As the root, a tree lacks most of the usual
+    /// directories that compilers search; below its mount it lacks those that the compiler was built for.
+    fn is_telling(&self, directory: &str) -> bool {
+        let usual = ["/usr/", "/lib/", "/lib64/"].iter().any(|usual| directory.starts_with(usual));
+        !usual || self.toolchain.kind != Kind::Rootfs
+    }
+
     /// What a tool that does not start lacks, and the sentence about it.
     async fn not_started(&self, tool: &str) -> Result<Option<(String, String)>, ToolchainError> {
-        let (path, executable, head) = match self.look(tool).await? {
+        let head = match self.look(tool).await? {
             Seen::Nothing(end) if end == tool => return Ok(Some((end, "it is not in the toolchain".to_owned()))),
             Seen::Nothing(end) => {
                 let why = format!("it leads to `{end}`, which is not in the toolchain");
                 return Ok(Some((end, why)));
             }
             Seen::Directory(_) => return Ok(Some((tool.to_owned(), "it is a directory".to_owned()))),
-            Seen::File { path, executable, head } => (path, executable, head),
+            Seen::File { head, .. } => head,
         };
-        if !executable {
-            return Ok(Some((path, "it is not executable".to_owned())));
-        }
         match program(&head) {
             Some(Program::Script(interpreter)) if self.is_absent(&interpreter).await? => {
                 let why = format!("it is a script for `{interpreter}`, which is not in the toolchain");
@@ -162,6 +178,11 @@ impl<'a> Lab<'a> {
         ToolchainError::Unfit(Box::new(Unfit { problem, wants, said, hint }))
     }
 
+    /// As [`Lab::unfit`], for what is not about something that is missing.
+    pub(super) fn unfit_until(&self, problem: String, hint: String) -> ToolchainError {
+        ToolchainError::Unfit(Box::new(Unfit { problem, wants: None, said: None, hint }))
+    }
+
     /// What to do about something that is not in the tree.
     fn hint(&self, wants: Option<&str>) -> String {
         let Toolchain { name, source, kind, .. } = self.toolchain;
@@ -179,9 +200,4 @@ impl<'a> Lab<'a> {
             _ => format!("put it into the tree and add it again: lre toolchain add {name} --from {source}"),
         }
     }
-}
-
-/// Whether the search for `path` ended at one of its own directories, without a symlink.
-fn end_is_on_the_way(end: &str, path: &str) -> bool {
-    path == end || path.strip_prefix(end).is_some_and(|rest| rest.starts_with('/'))
 }

@@ -1,5 +1,6 @@
 //! What the tree of a toolchain has at a path: read from the store, because a command that could tell
 //! (`ls`) need not be in the tree, and one that does not start cannot say what it lacks.
+use super::said::normalise;
 use crate::{Toolchain, ToolchainError};
 use bytes::Bytes;
 use lre_model::{Digest, Directory, Node};
@@ -16,8 +17,7 @@ const DIRECTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// What stands at a path, symlinks followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// Nothing of this toolchain. The path is where the search ended: that of the first name that is not
-    /// there, behind all symlinks.
+    /// Nothing of this toolchain. The path is what was looked for in the end: where the symlinks lead.
     Nothing(String),
     /// A directory, with the names in it, sorted.
     Directory(Vec<String>),
@@ -54,7 +54,7 @@ pub async fn look(store: &dyn BlobStore, toolchain: &Toolchain, path: &str) -> R
             if mount.starts_with(&at) {
                 continue;
             }
-            return Ok(Seen::Nothing(absolute(&at)));
+            return Ok(nothing(at, left));
         }
         let child = match nodes.last() {
             Some(Node::Directory { digest }) => {
@@ -63,11 +63,11 @@ pub async fn look(store: &dyn BlobStore, toolchain: &Toolchain, path: &str) -> R
             _ => None,
         };
         match child {
-            None => return Ok(Seen::Nothing(absolute(&at))),
+            None => return Ok(nothing(at, left)),
             Some(Node::Symlink { target }) => {
                 followed += 1;
                 if followed > SYMLINKS_MAX {
-                    return Ok(Seen::Nothing(absolute(&at)));
+                    return Ok(nothing(at, left));
                 }
                 at.pop();
                 if target.starts_with('/') {
@@ -103,6 +103,12 @@ async fn read(store: &dyn BlobStore, digest: Digest) -> Result<Directory, Toolch
 async fn head(store: &dyn BlobStore, digest: Digest) -> Result<Bytes, ToolchainError> {
     // One page; where the store is somebody else's, the blob came whole.
     store.read(digest).await?.read_at(0, HEAD_BYTES).map_err(|e| StoreError::Io(e).into())
+}
+
+/// Nothing is at `at`, and `left` was still to be walked.
+fn nothing(mut at: Vec<String>, left: Vec<String>) -> Seen {
+    at.extend(left.into_iter().rev());
+    Seen::Nothing(normalise(&absolute(&at)))
 }
 
 fn segments(path: &str) -> Vec<String> {

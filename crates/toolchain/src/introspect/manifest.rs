@@ -84,7 +84,8 @@ impl Manifest {
         let lab = Lab { prober, toolchain };
         if let Some(kind) = self.kind.filter(|kind| *kind != toolchain.kind) {
             let problem = format!("`{}` is of kind {}, and its manifest says {kind}", toolchain.name, toolchain.kind);
-            return Err(lab.unfit(problem, None, None));
+            let Toolchain { name, source, .. } = toolchain;
+            return Err(lab.unfit_until(problem, format!("lre toolchain add {name} --from {source} --kind {kind}")));
         }
         let mount = toolchain.mount();
         let mount = mount.trim_end_matches('/');
@@ -108,14 +109,20 @@ impl Manifest {
     }
 
     async fn check(&self, lab: &Lab<'_>, name: &str, path: &str) -> Result<(), ToolchainError> {
-        let (wants, problem) = match lab.look(path).await? {
+        let what = format!("the tool `{name}` of the manifest, `{path}`,");
+        let (problem, hint) = match lab.look(path).await? {
             Seen::File { executable: true, .. } => return Ok(()),
-            Seen::File { path, .. } => (path, "is not executable".to_owned()),
-            Seen::Directory(_) => (path.to_owned(), "is a directory".to_owned()),
-            Seen::Nothing(end) if end == path => (end, "is not in the toolchain".to_owned()),
-            Seen::Nothing(end) => (end.clone(), format!("leads to `{end}`, which is not in the toolchain")),
+            Seen::File { path, .. } => ("is not executable", format!("chmod +x {path} in the tree, and add it again")),
+            Seen::Directory(_) => ("is a directory", "name the program in it".to_owned()),
+            Seen::Nothing(end) if end == path => {
+                return Err(lab.unfit(format!("{what} is not in the toolchain"), Some(end), None));
+            }
+            Seen::Nothing(end) => {
+                let problem = format!("{what} leads to `{end}`, which is not in the toolchain");
+                return Err(lab.unfit(problem, Some(end), None));
+            }
         };
-        Err(lab.unfit(format!("the tool `{name}` of the manifest, `{path}`, {problem}"), Some(wants), None))
+        Err(lab.unfit_until(format!("{what} {problem}"), hint))
     }
 }
 

@@ -46,8 +46,12 @@ fn in_line(line: &str) -> Option<Absent> {
     program(line).map(Absent::Program)
 }
 
-/// gcc: `a.c:1:10: fatal error: x.h: No such file or directory`; clang: `fatal error: 'x.h' file not found`.
+/// gcc: `a.c:1:10: fatal error: x.h: No such file or directory`; clang: `fatal error: 'x.h' file not found`; gcc
+/// where none of the directories that it knows is there: `no include path in which to search for x.h`.
 fn header(line: &str) -> Option<String> {
+    if let Some(name) = after(line, "no include path in which to search for ") {
+        return Some(name.to_owned());
+    }
     let after = after(line, "fatal error: ")?;
     if let Some(name) = after.strip_prefix('\'').and_then(|rest| rest.split_once("' file not found")) {
         return Some(name.0.to_owned());
@@ -137,7 +141,7 @@ fn unique<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<String> {
 }
 
 /// Resolves `.` and `..` in the text alone.
-fn normalise(path: &str) -> String {
+pub(super) fn normalise(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
         match segment {
@@ -154,13 +158,20 @@ fn normalise(path: &str) -> String {
 /// What was said, on one line: the lines that tell most.
 pub(super) fn short(said: &str) -> Option<String> {
     const LINES: usize = 4;
-    let lines: Vec<_> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-    let telling = |l: &&str| ["error", "rror: ", "cannot", "not found", "No such"].iter().any(|t| l.contains(t));
+    const CHARACTERS: usize = 240;
+    // What `-v` says of how gcc was built is half a page, with `--disable-werror` in it.
+    let chatter = |l: &&str| ["Configured with:", "ignoring ", "COLLECT_"].iter().any(|start| l.starts_with(start));
+    let lines: Vec<_> = said.lines().map(str::trim).filter(|l| !l.is_empty() && !chatter(l)).collect();
+    let telling = |l: &&str| ["error: ", "annot ", "not found", "No such"].iter().any(|t| l.contains(t));
     let mut chosen: Vec<_> = lines.iter().copied().filter(telling).take(LINES).collect();
     if chosen.is_empty() {
         chosen = lines.into_iter().take(LINES).collect();
     }
-    (!chosen.is_empty()).then(|| chosen.join(" | "))
+    let cut = |line: &str| match line.char_indices().nth(CHARACTERS) {
+        Some((at, _)) => format!("{}...", &line[..at]),
+        None => line.to_owned(),
+    };
+    (!chosen.is_empty()).then(|| chosen.into_iter().map(cut).collect::<Vec<_>>().join(" | "))
 }
 
 #[cfg(test)]
@@ -192,6 +203,7 @@ mod tests {
                 header("stdio.h"),
             ),
             ("a.c:1:10: fatal error: 'stdio.h' file not found", header("stdio.h")),
+            ("a.c:1:20: error: no include path in which to search for limits.h", header("limits.h")),
             ("/usr/bin/ld: cannot find crt1.o: No such file or directory", linked("crt1.o")),
             ("/usr/bin/ld: cannot find -lgcc_s: No such file or directory", linked("-lgcc_s")),
             ("ld: cannot find /usr/lib/libc_nonshared.a inside /s", linked("/usr/lib/libc_nonshared.a")),
@@ -218,5 +230,14 @@ mod tests {
         ] {
             assert_eq!(absent(said), expected, "{said}");
         }
+    }
+
+    #[test]
+    fn what_is_passed_on_is_what_tells_most() {
+        let said = "Configured with: --disable-werror\nUsing it\na.c:1:2: fatal error: x.h: No such file or directory\ncompilation terminated.\n";
+        assert_eq!(short(said).as_deref(), Some("a.c:1:2: fatal error: x.h: No such file or directory"));
+        assert_eq!(short("one\n\n two\n").as_deref(), Some("one | two"));
+        assert_eq!(short(&format!("error: {}", "ä".repeat(400))).map(|s| s.chars().count()), Some(243));
+        assert_eq!(short(" \n"), None);
     }
 }

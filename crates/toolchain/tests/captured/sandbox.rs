@@ -134,10 +134,14 @@ impl<'s> Sandbox<'s> {
     }
 }
 
+/// Names at the top that are the sandbox's own.
+const OURS: [&str; 5] = ["dev", "lre", "proc", "sys", "tmp"];
+
 /// A mount for every name at the top, and for every name in /etc, where the sandbox has its own.
 fn steps<'a>(root: &'a Path, below: &'a str) -> impl Iterator<Item = Step> + use<'a> {
     let mut names: Vec<_> = fs::read_dir(root.join(below)).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
+    names.retain(|name| !below.is_empty() || OURS.iter().all(|ours| *ours != name));
     names.into_iter().flat_map(move |name| {
         let relative = PathBuf::from(below).join(&name);
         let (host, inside) = (root.join(&relative), text(&Path::new("/").join(&relative)));
