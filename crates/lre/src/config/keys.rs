@@ -201,7 +201,7 @@ pub fn nearest_of<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) 
         strsim::damerau_levenshtein(written, name)
     };
     let best = candidates.map(|name| (distance(name), name)).min();
-    best.filter(|(distance, name)| *distance <= name.len().div_ceil(3)).map(|(_, name)| name)
+    best.filter(|(distance, name)| *distance <= (name.len() / 3).max(1)).map(|(_, name)| name)
 }
 
 /// The text of `docs/reference/config.md`.
