@@ -6,9 +6,9 @@
 //! # Versions of Bazel
 //! One module serves a `WORKSPACE` file (4.2 to 6) and bzlmod (7 to 9). Debian's 4.2.3 and 7.7.1 run it in the
 //! end-to-end tests; for 5, 6, 8 and 9 it follows their documentation and sources. What differs:
-//! - From 9 on the rules of C++ are no longer built in. The package `generated-cc/cc` uses the built-in ones and
-//!   `generated-cc/cc-loaded` those of `rules_cc`; `generated-cc/config` asks the Bazel that loads it which are there,
-//!   and the other package is never loaded.
+//! - From 9 on the rules of C++ are no longer built in. The package `generated-cc/cc` uses the built-in ones, and a
+//!   repository that `MODULE.bazel` declares those of `rules_cc`; `generated-cc/config` asks the Bazel that loads it
+//!   which are there, and the other is never loaded.
 //! - Rules of Java come from `rules_java` for all, which every version brings along. Bazel 4 is told of the toolchain by
 //!   flags of its own, in a configuration of their own (`--config=lre-bazel4`).
 mod choice;

@@ -14,7 +14,8 @@ fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn toolchain(name: &str, kind: Kind, source: &str, tools: &[(&str, &str)]) -> Toolchain {
     let digest = Digest::of(DigestFunction::Sha256, source.as_bytes());
     let environment = BTreeMap::new();
-    Toolchain { name: name.to_owned(), kind, digest, environment, tools: pairs(tools), source: source.to_owned() }
+    let (name, source) = (name.to_owned(), source.to_owned());
+    Toolchain { name, kind, digest, environment, tools: pairs(tools), source, recipe: Vec::new() }
 }
 
 const GCC_TOOLS: [(&str, &str); 13] = [

@@ -14,6 +14,8 @@ const CONFIG: &str = include_str!("../static/config.bzl");
 const BUILT_IN_RULE: &str = include_str!("../static/cc_toolchain_config.bzl");
 /// The same with what is loaded.
 const LOADED_RULE: &str = include_str!("../static/cc_toolchain_config_loaded.bzl");
+/// Makes a repository of it.
+const LOADED: &str = include_str!("../static/loaded.bzl");
 
 /// Bazel's names of tools, and the roles that we know them by.
 const TOOLS: [(&str, &str); 13] = [
@@ -40,7 +42,10 @@ const OPT_COMPILE_FLAGS: [&str; 6] =
 /// The time of the build would make every build different.
 const REDACTED: [&str; 3] = ["-D__DATE__=\"redacted\"", "-D__TIME__=\"redacted\"", "-D__TIMESTAMP__=\"redacted\""];
 
-/// The packages `generated-cc/config`, and `cc` and `cc-loaded` where a toolchain compiles C.
+/// The packages `generated-cc/config`, and `generated-cc/cc` where a toolchain compiles C.
+///
+/// What a Bazel loads that has no rules of C++ built in is no package here, but a repository that [`MODULE_LINES`]
+/// declare: a package would be loaded by `//...` wherever the folder is part of the project, by every Bazel.
 pub(super) fn files(choice: &Choice<'_>) -> Vec<File> {
     let Some(role) = &choice.cc else {
         return vec![(
@@ -56,12 +61,18 @@ pub(super) fn files(choice: &Choice<'_>) -> Vec<File> {
         ("generated-cc/cc/BUILD".to_owned(), build(&head, &[rule], &targets)),
         fixed("generated-cc/cc/cc_toolchain_config.bzl", BUILT_IN_RULE),
         fixed("generated-cc/cc/config.bzl", CONFIG),
-        ("generated-cc/cc-loaded/BUILD".to_owned(), build(&head, &[loaded, rule], &targets)),
-        fixed("generated-cc/cc-loaded/cc_toolchain_config.bzl", LOADED_RULE),
+        ("generated-cc/cc/loaded.BUILD".to_owned(), build(&head, &[loaded, rule], &targets)),
+        fixed("generated-cc/cc/loaded_config.bzl", LOADED_RULE),
+        fixed("generated-cc/loaded.bzl", LOADED),
+        ("generated-cc/BUILD".to_owned(), format!("{head}# The packages are below.\n")),
         fixed("generated-cc/config/which.bzl", WHICH),
         (CONFIG_BUILD.to_owned(), config(choice, role)),
     ]
 }
+
+/// What `MODULE.bazel` says of it. Nothing is fetched before it is asked for.
+pub(super) const MODULE_LINES: &str = "\nloaded = use_repo_rule(\"//generated-cc:loaded.bzl\", \"loaded\")\n\n\
+    loaded(name = \"local_remote_execution_cc\")\n";
 
 const CONFIG_BUILD: &str = "generated-cc/config/BUILD";
 

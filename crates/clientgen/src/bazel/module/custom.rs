@@ -29,10 +29,10 @@ pub(super) fn files<'a>(choice: &Choice<'a>, role: &Role<'a, CustomFacts>) -> Ve
     let names: String = facts.tools.keys().map(|name| format!("    {name}\n")).collect();
     let bzl = TOOLCHAIN.replace("PACKAGE", &package).replace("    TOOLS\n", &names);
     let targets = [call("toolchain_type", [("name", text("toolchain_type"))]), description];
-    let loads = ["load(\":toolchain.bzl\", \"toolchain_description\")"];
+    let load = format!("load(\"@local-remote-execution//{package}:toolchain.bzl\", \"toolchain_description\")");
     vec![
         (format!("{package}/toolchain.bzl"), format!("{head}{bzl}")),
-        (format!("{package}/BUILD"), build(&head, &loads, &targets)),
+        (format!("{package}/BUILD"), build(&head, &[&load], &targets)),
         (format!("{package}/config/BUILD"), build(&head, &[], &config(choice, role, &package))),
     ]
 }

@@ -16,6 +16,9 @@ const TOOLS: &str = include_str!("../static/JavaTools.java");
 /// Compiles it.
 const RULES: &str = include_str!("../static/java_tools.bzl");
 
+/// The rule of Bazel's that says where the runtime is.
+const RUNTIME: &str = include_str!("../static/java_runtime.bzl");
+
 const RUNTIME_TYPE: &str = "@bazel_tools//tools/jdk:runtime_toolchain_type";
 const COMPILER_TYPE: &str = "@bazel_tools//tools/jdk:toolchain_type";
 
@@ -25,6 +28,7 @@ pub(super) fn files<'a>(choice: &Choice<'a>, role: &Role<'a, JavaFacts>) -> Vec<
     let mut files = vec![
         ("generated-java/config/BUILD".to_owned(), build(&head, &[], &config(choice, role))),
         ("generated-java/java/BUILD".to_owned(), java(choice, role, &head)),
+        fixed("generated-java/java/runtime.bzl", RUNTIME),
     ];
     if compiles(role.facts) {
         files.push(fixed("generated-java/java/JavaTools.java", TOOLS));
@@ -46,11 +50,15 @@ fn java<'a>(choice: &Choice<'a>, role: &Role<'a, JavaFacts>, head: &str) -> Stri
         [("name", text("runtime")), ("java_home", text(&facts.home)), ("tags", list(&["manual"]))],
     );
     if !compiles(facts) {
-        return build(head, &["load(\"@rules_java//java:defs.bzl\", \"java_runtime\")"], &[runtime]);
+        return build(
+            head,
+            &["load(\"@local-remote-execution//generated-java/java:runtime.bzl\", \"java_runtime\")"],
+            &[runtime],
+        );
     }
     let loads = [
-        "load(\"@rules_java//java:defs.bzl\", \"java_runtime\")",
-        "load(\":java_tools.bzl\", \"java_tools_toolchain\")",
+        "load(\"@local-remote-execution//generated-java/java:java_tools.bzl\", \"java_tools_toolchain\")",
+        "load(\"@local-remote-execution//generated-java/java:runtime.bzl\", \"java_runtime\")",
     ];
     let mut toolchain = vec![
         ("name", text("toolchain")),

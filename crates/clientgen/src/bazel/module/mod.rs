@@ -1,4 +1,8 @@
 //! The module `local-remote-execution`: one package for each language and each toolchain with a manifest.
+//!
+//! The folder lies in the project, and `//...` of a project with bzlmod goes into it: its packages are then loaded as
+//! packages of the project as well. So `BUILD` files load by the module's full name, in whose context alone `rules_java`
+//! and the like are visible, and no target is built by a pattern.
 mod cc;
 mod custom;
 mod java;
@@ -41,7 +45,8 @@ fn root(choice: &Choice<'_>) -> Vec<File> {
     let head = head(choice.toolchains());
     let cc = choice.cc.as_ref().map_or("", |_| RULES_CC);
     let java = choice.java.as_ref().map_or("", |_| RULES_JAVA);
-    let module = format!("module(name = \"{MODULE}\", version = \"0\")\n\n{PLATFORMS}{cc}{java}");
+    let loaded = choice.cc.as_ref().map_or("", |_| cc::MODULE_LINES);
+    let module = format!("module(name = \"{MODULE}\", version = \"0\")\n\n{PLATFORMS}{cc}{java}{loaded}");
     vec![
         ("BUILD".to_owned(), format!("{head}# The packages are below.\n")),
         ("WORKSPACE".to_owned(), format!("{head}workspace(name = \"{MODULE}\")\n")),

@@ -22,8 +22,11 @@ pub(super) fn of_role<'a, F>(choice: &Choice<'a>, role: &Role<'a, F>) -> String 
     if !role.apart {
         return platform;
     }
-    let setting = call("constraint_setting", [("name", text("place"))]);
-    let value = call("constraint_value", [("name", text(role.constraint())), ("constraint_setting", text(":place"))]);
+    let setting = call("constraint_setting", [("name", text("place")), ("tags", list(&["manual"]))]);
+    let value = call(
+        "constraint_value",
+        [("name", text(role.constraint())), ("constraint_setting", text(":place")), ("tags", list(&["manual"]))],
+    );
     format!(
         "# Mounted as `/`, as the toolchain of the main platform is, so it cannot share its sandbox.\n\
          {setting}\n{value}\n{platform}"

@@ -6,6 +6,7 @@
 use super::platform;
 use super::{File, build, fixed, head_of};
 use crate::Unsuitable;
+use crate::bazel::MODULE;
 use crate::bazel::choice::{Choice, Role};
 use crate::starlark::{call, list, text};
 use lre_toolchain::RustFacts;
@@ -14,6 +15,8 @@ use lre_toolchain::RustFacts;
 const RULES: &str = include_str!("../static/rust_defs.bzl");
 /// What the rules ask for.
 const TOOLCHAIN: &str = include_str!("../static/rust_toolchain.bzl");
+/// What a project that uses `rules_rust` calls.
+const RULES_RUST: &str = include_str!("../static/rules_rust.bzl");
 /// A compiler for `rules_rust`, which wants a file.
 const WRAPPER: &str = include_str!("../static/rustc.sh");
 
@@ -43,7 +46,11 @@ pub(super) fn files<'a>(choice: &Choice<'a>, role: &Role<'a, RustFacts>) -> Resu
         fixed("generated-rust/toolchain.bzl", TOOLCHAIN),
         ("generated-rust/rust/BUILD".to_owned(), rust(choice, role, &head, rustc, &linker)),
         ("generated-rust/config/BUILD".to_owned(), build(&head, &[], &config(choice, role))),
-        ("generated-rust/rules_rust/BUILD".to_owned(), for_rules_rust(choice, role, &head)),
+        (
+            "generated-rust/rules_rust/BUILD".to_owned(),
+            build(&head, &[], &[call("exports_files", [("srcs", list(&["rustc.sh"]))])]),
+        ),
+        ("generated-rust/rules_rust/toolchains.bzl".to_owned(), for_rules_rust(choice, role, &head)),
         ("generated-rust/rules_rust/rustc.sh".to_owned(), format!("#!{}\n{rules_rust}", choice.shell(role))),
     ])
 }
@@ -89,7 +96,11 @@ fn rust<'a>(choice: &Choice<'a>, role: &Role<'a, RustFacts>, head: &str, rustc: 
             ],
         )
     });
-    build(head, &["load(\"//generated-rust:toolchain.bzl\", \"rust_toolchain\")"], &toolchains.collect::<Vec<_>>())
+    build(
+        head,
+        &["load(\"@local-remote-execution//generated-rust:toolchain.bzl\", \"rust_toolchain\")"],
+        &toolchains.collect::<Vec<_>>(),
+    )
 }
 
 fn config<'a>(choice: &Choice<'a>, role: &Role<'a, RustFacts>) -> Vec<String> {
@@ -121,42 +132,15 @@ fn target_constraints(triple: &str) -> Vec<String> {
     cpu.into_iter().chain(os).collect()
 }
 
-/// For a project that uses `rules_rust`; never loaded by another, as nothing refers to this package.
+/// For a project that uses `rules_rust`, which is not visible from here: the project hands its rules over.
 fn for_rules_rust<'a>(choice: &Choice<'a>, role: &Role<'a, RustFacts>, head: &str) -> String {
-    let execution = list(&platform::where_it_runs(choice, role));
-    let mut all = vec![call(
-        "rust_stdlib_filegroup",
-        [("name", text("std")), ("srcs", list::<&str>(&[])), ("tags", list(&["manual"]))],
-    )];
-    for target in targets(role.facts) {
-        all.push(call(
-            "rust_toolchain",
-            [
-                ("name", text(&format!("toolchain-{target}"))),
-                ("binary_ext", text("")),
-                ("default_edition", text(&role.facts.edition)),
-                ("dylib_ext", text(".so")),
-                ("exec_triple", text(&role.facts.host)),
-                ("rust_doc", text("rustc.sh")),
-                ("rust_std", text(":std")),
-                ("rustc", text("rustc.sh")),
-                ("staticlib_ext", text(".a")),
-                ("stdlib_linkflags", list(&["-ldl", "-lpthread"])),
-                ("tags", list(&["manual"])),
-                ("target_triple", text(target)),
-            ],
-        ));
-        all.push(call(
-            "toolchain",
-            [
-                ("name", text(&format!("rust-toolchain-{target}"))),
-                ("exec_compatible_with", execution.clone()),
-                ("tags", list(&["manual"])),
-                ("target_compatible_with", list(&target_constraints(target))),
-                ("toolchain", text(&format!(":toolchain-{target}"))),
-                ("toolchain_type", text("@rules_rust//rust:toolchain_type")),
-            ],
-        ));
-    }
-    build(head, &["load(\"@rules_rust//rust:toolchain.bzl\", \"rust_stdlib_filegroup\", \"rust_toolchain\")"], &all)
+    let execution = list(&platform::where_it_runs(choice, role)).replace("\"//", &format!("\"@{MODULE}//"));
+    let targets = targets(role.facts).into_iter().map(|target| (target.to_owned(), target_constraints(target)));
+    let targets: String = targets.map(|(name, at)| format!("    {}: {},\n", text(&name), list(&at))).collect();
+    let facts = role.facts;
+    format!(
+        "{head}{RULES_RUST}\n_EDITION = {}\n\n_EXECUTION = {execution}\n\n_HOST = {}\n\n_TARGETS = {{\n{targets}}}\n",
+        text(&facts.edition),
+        text(&facts.host),
+    )
 }

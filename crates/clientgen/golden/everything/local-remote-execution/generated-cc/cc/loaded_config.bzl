@@ -2,7 +2,7 @@
 
 load("@rules_cc//cc/common:cc_common.bzl", "cc_common")
 load("@rules_cc//cc/toolchains:cc_toolchain_config_info.bzl", "CcToolchainConfigInfo")
-load("//generated-cc/cc:config.bzl", "ATTRIBUTES", "config")
+load("@local-remote-execution//generated-cc/cc:config.bzl", "ATTRIBUTES", "config")
 
 def _cc_toolchain_config(ctx):
     return config(ctx, cc_common)
