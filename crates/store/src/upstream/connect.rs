@@ -5,7 +5,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Uri};
 
 /// Flow-control window of a stream and of the connection, in bytes. With the default of 64 KiB a stream
 /// waits for the other side after every second chunk.
@@ -51,22 +51,27 @@ pub async fn connect_tcp(address: SocketAddr) -> Result<Channel, StoreError> {
     connect(&format!("http://{address}")).await
 }
 
-/// Connects to `unix:/path`, `http://host:port` or `host:port`.
+/// Connects to `unix:/path`, `grpc://host:port` or `host:port`; to `grpcs://host:port` with TLS, where the certificate
+/// must be good for one of the authorities that this machine trusts (or that `SSL_CERT_FILE` names).
 pub(super) async fn connect(text: &str) -> Result<Channel, StoreError> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         return connect_unix(path).await;
     }
-    let with_scheme = match text.strip_prefix("grpc://") {
-        Some(rest) => format!("http://{rest}"),
-        None if text.contains("://") => text.to_owned(),
-        None => format!("http://{text}"),
+    let (scheme, authority) = text.split_once("://").unwrap_or(("grpc", text));
+    let scheme = match scheme {
+        "grpc" | "http" => "http",
+        "grpcs" | "https" => "https",
+        _ => return Err(StoreError::Upstream(format!("`{text}`: unix:, grpc:// and grpcs:// are understood"))),
     };
-    let uri: Uri = with_scheme.parse().map_err(|e| StoreError::Upstream(format!("`{text}` is no address: {e}")))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(StoreError::Upstream(format!("`{text}`: unix:, http:// and grpc:// are understood")));
+    let uri = format!("{scheme}://{authority}").parse::<Uri>();
+    let uri = uri.map_err(|e| StoreError::Upstream(format!("`{text}` is no address: {e}")))?;
+    let mut endpoint = endpoint(uri);
+    if scheme == "https" {
+        let tls = ClientTlsConfig::new().with_native_roots();
+        endpoint = endpoint.tls_config(tls).map_err(|e| unreachable(text, &e))?;
     }
-    endpoint(uri).connect().await.map_err(|e| unreachable(text, &e))
+    endpoint.connect().await.map_err(|e| unreachable(text, &e))
 }
 
 /// tonic says "transport error"; why, stands in the sources below it.

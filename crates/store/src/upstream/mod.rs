@@ -79,7 +79,7 @@ impl Upstream {
         Self { authorization, ..self }
     }
 
-    /// A service at `endpoint`: `unix:/path`, `http://host:port` or `host:port`.
+    /// A service at `endpoint`: `unix:/path`, `grpc://host:port` or `host:port`, with TLS `grpcs://host:port`.
     ///
     /// # Errors
     /// The endpoint cannot be understood or reached.

@@ -4,6 +4,7 @@ mod cas;
 pub(crate) mod checked;
 pub(crate) mod compressed;
 pub mod deb;
+mod exported;
 mod host;
 pub(crate) mod http;
 mod nix;
@@ -60,6 +61,8 @@ pub enum Source {
     Zig(Zig),
     /// `cas:ADDRESS`: a REAPI service that has the pinned tree.
     Cas(Cas),
+    /// `file:PATH`: what `lre toolchain export` wrote.
+    Exported(PathBuf),
 }
 
 impl Source {
@@ -78,6 +81,7 @@ impl Source {
             Self::Oci(_) => "the tree of an image",
             Self::Zig(_) => "frozen",
             Self::Cas(_) => "fetched by digest",
+            Self::Exported(_) => "carried in a file",
         }
     }
 
@@ -105,7 +109,7 @@ impl Source {
             Self::Archive(_) => &[Kind::Tree, Kind::Rootfs],
             Self::Nix(_) => &[Kind::Nix],
             Self::Zig(_) => &[Kind::Tree],
-            Self::Cas(_) => &Kind::ALL,
+            Self::Cas(_) | Self::Exported(_) => &Kind::ALL,
         }
     }
 }
@@ -125,6 +129,7 @@ impl FromStr for Source {
             "oci" => rest.parse().map(Self::Oci),
             "zig" => rest.parse().map(Self::Zig),
             "cas" => rest.parse().map(Self::Cas),
+            "file" => Ok(Self::Exported(rest.into())),
             _ => return Err(unknown()),
         };
         parsed.map_err(|problem| ToolchainError::Source { text: text.to_owned(), problem: Some(problem) })
@@ -142,6 +147,7 @@ impl fmt::Display for Source {
             Self::Oci(oci) => write!(f, "oci:{oci}"),
             Self::Zig(zig) => write!(f, "zig:{zig}"),
             Self::Cas(cas) => write!(f, "cas:{cas}"),
+            Self::Exported(path) => write!(f, "file:{}", path.display()),
         }
     }
 }
@@ -296,6 +302,7 @@ async fn find(finding: &Finding<'_>) -> Result<Found, ToolchainError> {
         Source::Oci(oci) => oci.find(finding).await,
         Source::Zig(zig) => zig.find(finding).await,
         Source::Cas(cas) => cas.find(finding).await,
+        Source::Exported(path) => exported::exported(path, finding).await,
     }
 }
 
@@ -310,7 +317,7 @@ mod tests {
         for text in [Source::DEFAULT, "dir:/opt/gcc", "dir:relative"] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
-        for bad in ["", "capture:", "dir:", "/usr/bin/cc", "guix:x", "Capture:/usr/bin/cc"] {
+        for bad in ["", "capture:", "dir:", "file:", "/usr/bin/cc", "guix:x", "Capture:/usr/bin/cc"] {
             let refused = bad.parse::<Source>().unwrap_err().to_string();
             assert!(refused.contains("capture:/usr/bin/cc"), "{refused}");
         }

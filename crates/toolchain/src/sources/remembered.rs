@@ -27,7 +27,7 @@ pub(super) fn key(finding: &Finding<'_>) -> Option<String> {
     let wanted = finding.wanted;
     let pinned = match &wanted.source {
         // What this machine has may have changed.
-        Source::Capture(_) | Source::Directory(_) | Source::Cas(_) => None,
+        Source::Capture(_) | Source::Directory(_) | Source::Cas(_) | Source::Exported(_) => None,
         Source::Archive(archive) => archive.pinned(),
         Source::Deb(deb) => deb.pinned(),
         Source::Nix(nix) => nix.pinned(),
