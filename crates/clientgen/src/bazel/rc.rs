@@ -87,7 +87,7 @@ fn flags(choice: &Choice<'_>) -> Vec<String> {
         "--incompatible_enable_cc_toolchain_resolution".to_owned(),
     ]);
     if let Some(java) = &choice.java {
-        flags.extend(java_flags(java.facts.feature));
+        flags.extend(java_flags(java.facts.feature, java.apart));
     }
     flags.extend(action_environment(choice));
     if let Some(bash) = choice.tool("bash") {
@@ -115,14 +115,18 @@ fn toolchains(choice: &Choice<'_>) -> Vec<String> {
     labels
 }
 
-/// Our Java toolchain is taken whatever these say, for it is asked first and has no condition. But rules and `select`s
-/// of projects look at them.
-fn java_flags(feature: u32) -> Vec<String> {
+/// On the main platform our Java toolchain is taken whatever these say, for it is asked first and has no condition. But
+/// rules and `select`s of projects look at them.
+///
+/// One that is apart is not asked first: Bazel goes through the platforms, and on the main one those that it brings
+/// along would do. They are for certain versions of the language, so none is for one of ours.
+fn java_flags(feature: u32, apart: bool) -> Vec<String> {
+    let language = if apart { format!("lre_{feature}") } else { feature.to_string() };
     vec![
         format!("--java_runtime_version={feature}"),
         format!("--tool_java_runtime_version={feature}"),
-        format!("--java_language_version={feature}"),
-        format!("--tool_java_language_version={feature}"),
+        format!("--java_language_version={language}"),
+        format!("--tool_java_language_version={language}"),
     ]
 }
 
@@ -130,6 +134,12 @@ fn java_flags(feature: u32) -> Vec<String> {
 /// it takes instead later versions warn of or do not know, so it is switched on by name.
 fn java_of_bazel_4(choice: &Choice<'_>, command: &str) -> Vec<String> {
     let Some(java) = &choice.java else { return Vec::new() };
+    if java.apart {
+        return vec![
+            String::new(),
+            "# Bazel 4 cannot build Java here: its rules ask for no toolchain that would say where.".to_owned(),
+        ];
+    }
     let prefix = command.split_once(':').map_or("lre", |(_, prefix)| prefix);
     let mut lines = vec![String::new(), format!("# Java with Bazel 4 needs --config={prefix}-bazel4 besides.")];
     let label = |target: &str| format!("@{MODULE}//generated-java/java:{target}");
