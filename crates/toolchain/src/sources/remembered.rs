@@ -55,7 +55,12 @@ pub(super) async fn look(finding: &Finding<'_>, key: Option<&str>) -> Result<Opt
         Err(e) => return Err(e),
     };
     let warnings = note.warnings.into_iter().map(Warning::Note).collect();
-    let toolchain = Toolchain { name: finding.wanted.name.clone(), ..note.toolchain };
+    let source = match &finding.wanted.source {
+        // These are known by what they are, which may have been brought from another place.
+        source @ (Source::Archive(_) | Source::Oci(_)) => source.to_string(),
+        _ => note.toolchain.source.clone(),
+    };
+    let toolchain = Toolchain { name: finding.wanted.name.clone(), source, ..note.toolchain };
     debug_assert!(Kind::ALL.contains(&toolchain.kind));
     Ok(Some(Added { toolchain, imported: Imported::of_tree(&tree, warnings, hold) }))
 }

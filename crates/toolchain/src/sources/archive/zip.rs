@@ -1,4 +1,5 @@
-//! Zip archives. They are read from their end, where the names are.
+//! Zip archives. They are read from their end, where the names are. That a file is setuid is not seen here: the crate
+//! forgets it.
 use super::super::tar::Whiteouts;
 use super::super::unpack::Unpack;
 use crate::error::ToolchainError;
@@ -31,16 +32,17 @@ pub(super) fn read_zip(
     if archive.has_duplicate_names() {
         return Err(ToolchainError::unusable(what, "two of its entries have one name"));
     }
-    let mut modes = false;
+    let mut programs = false;
     let mut unpack = Unpack::new(what, layout, warnings, Whiteouts::Plain);
     for index in 0..archive.len() {
         let name = archive.by_index_raw(index).map_err(broken)?.name_raw().to_vec();
         let entry = archive.by_index(index).map_err(|e| unpack.refused(&name, problem(&e)))?;
-        modes |= entry.unix_mode().is_some();
+        programs |= entry.is_file() && entry.unix_mode().is_some_and(|mode| mode & 0o100 != 0);
         unpack_entry(entry, &name, &mut unpack, intake)?;
     }
-    if !modes && !archive.is_empty() {
-        warnings.push(Warning::Note(format!("{what} does not tell which of its files may be executed: none may")));
+    // As zips made on other systems are.
+    if !programs && !archive.is_empty() {
+        warnings.push(Warning::Note(format!("{what} says of none of its files that it may be executed")));
     }
     Ok(())
 }
@@ -72,7 +74,6 @@ fn unpack_entry(
             unpack.symlink(name, path, &target)
         }
         REGULAR | 0 => {
-            unpack.mode(&path, mode);
             // One byte more than was said is enough to know.
             let digest = intake.take(&unpack.named(name), entry.take(size.saturating_add(1)))?;
             if digest.size_bytes() != size {
