@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::commands::Context;
 use crate::exit::{OrProblem, Problem};
 use crate::instance::Instance;
+use crate::token;
 use lre_store::{BlobStore, DiskStore, OpenError};
 use lre_toolchain::{Access, Registry};
 use std::sync::Arc;
@@ -41,14 +42,25 @@ pub fn registry(context: &Context) -> Result<Registry, Problem> {
 }
 
 /// How toolchains are fetched, as the configuration says. What waits for the store waits on its file system.
-#[must_use]
-pub fn access(context: &Context) -> Access {
+///
+/// # Errors
+/// There is a token for the peers, and it cannot be read.
+pub fn access(context: &Context) -> Result<Access, Problem> {
     let config = &context.config;
-    Access {
+    Ok(Access {
         debian_mirror: config.debian_mirror.clone(),
         nix_caches: config.nix_caches.clone(),
         nix_keys: config.nix_keys.clone(),
         peers: config.toolchain_peers.clone(),
+        peer_token: peer_token(context)?,
         ..Access::at(config.store.join("toolchains/incoming"))
-    }
+    })
+}
+
+/// What `toolchain_peers` want to be shown.
+///
+/// # Errors
+/// The file cannot be read, or holds no token.
+pub fn peer_token(context: &Context) -> Result<Option<String>, Problem> {
+    context.config.toolchain_peer_token_file.as_deref().map(token::read).transpose()
 }

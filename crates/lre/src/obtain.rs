@@ -18,7 +18,7 @@ pub async fn have(context: &Context, locked: &Locked) -> Result<(), Problem> {
     if installed.iter().any(|t| t.digest == locked.digest && t.kind == locked.kind) {
         return Ok(());
     }
-    install(context, locked, &holdings::access(context)).await.map(drop)
+    install(context, locked, &holdings::access(context)?).await.map(drop)
 }
 
 /// Brings it into the store, from wherever it can be had, and registers it.

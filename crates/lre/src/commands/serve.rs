@@ -2,8 +2,9 @@
 use crate::commands::{Context, Done};
 use crate::exit::{OrProblem, Problem};
 use crate::instance::Instance;
-use crate::{machine, paths, token};
+use crate::{holdings, machine, paths, token};
 use lre_server::compose::{Options, Server};
+use lre_toolchain::Cas;
 use lre_worker::LauncherProgram;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -71,12 +72,17 @@ pub fn options(context: &Context) -> Result<Options, Problem> {
         token: Some(token::own(&config.token_file)?),
         default_toolchain: config.default_toolchain.clone(),
         accepted_properties: config.accepted_properties.clone(),
-        toolchain_peers: Vec::new(),
-        peer_token: None,
+        toolchain_peers: peers(&config.toolchain_peers)?,
+        peer_token: holdings::peer_token(context)?,
         launcher: LauncherProgram { program: machine::this_program()?, arguments: vec!["launcher".to_owned()] },
         action_timeout_default: config.action_timeout_default,
         action_timeout_max: config.action_timeout_max,
     })
+}
+
+fn peers(written: &[String]) -> Result<Vec<Cas>, Problem> {
+    let one = |peer: &String| peer.parse().map_err(|problem: String| Problem::error(problem));
+    written.iter().map(one).collect()
 }
 
 /// Why a server does not start.

@@ -93,6 +93,15 @@ pub const KEYS: &[Key] = &[
         example: "[\"grpc://build-cache.example:50051\"]",
     },
     Key {
+        name: "toolchain_peer_token_file",
+        kind: Kind::Text,
+        default: "`none`",
+        flag: None,
+        help: "File with the token that `toolchain_peers` want to be shown: of a colleague's `lre`, its `token_file`. It is \
+               shown to them alone, never to an address that a lock file names.",
+        example: "\"/home/me/.config/lre/peer-token\"",
+    },
+    Key {
         name: "debian_mirror",
         kind: Kind::Text,
         default: "`none`",

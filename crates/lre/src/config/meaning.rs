@@ -29,6 +29,8 @@ pub struct Config {
     pub accepted_properties: Vec<String>,
     /// Asked for toolchains by digest.
     pub toolchain_peers: Vec<String>,
+    /// What these want to be shown.
+    pub toolchain_peer_token_file: Option<PathBuf>,
     /// For `deb:` without apt.
     pub debian_mirror: Option<String>,
     /// For `nix:` without Nix.
@@ -166,6 +168,12 @@ impl Config {
                 |v, _| properties(v),
             )?,
             toolchain_peers: p.pick("toolchain_peers", |w| w.toolchain_peers.as_ref(), Vec::new, |v, _| peers(v))?,
+            toolchain_peer_token_file: p.pick(
+                "toolchain_peer_token_file",
+                |w| w.toolchain_peer_token_file.as_ref(),
+                || None,
+                |v, layer| unless_none(v).map(|v| path(&v, layer)).transpose(),
+            )?,
             debian_mirror: p.pick(
                 "debian_mirror",
                 |w| w.debian_mirror.as_ref(),
@@ -259,6 +267,7 @@ impl Config {
             or_none(self.default_toolchain.clone()),
             json!(self.accepted_properties),
             json!(self.toolchain_peers),
+            or_none(self.toolchain_peer_token_file.as_ref().map(|p| p.display().to_string())),
             or_none(self.debian_mirror.clone()),
             json!(self.nix_caches),
             json!(self.nix_keys),

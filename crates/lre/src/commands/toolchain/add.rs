@@ -70,13 +70,13 @@ pub async fn install(context: &Context, wanted: &Wanted) -> Result<Added, Proble
         Source::Zig(_) => {
             let session = Session::open(context).await?;
             let builder: Arc<dyn Builder> = Arc::new(ActionBuilder::new(context).await?);
-            let access = Access { builder: Some(builder), ..holdings::access(context) };
+            let access = Access { builder: Some(builder), ..holdings::access(context)? };
             let store = session.client.store().clone();
             let added = import(&*store, wanted, &access).await;
             session.close().await;
             added?
         }
-        _ => import(&*holdings::open(context).await?, wanted, &holdings::access(context)).await?,
+        _ => import(&*holdings::open(context).await?, wanted, &holdings::access(context)?).await?,
     };
     holdings::registry(context)?.put(&added.toolchain).or_problem("cannot register the toolchain")?;
     Ok(added)

@@ -22,7 +22,7 @@ pub(super) async fn fetch(args: &ToolchainFetchArgs, context: &Context) -> Done 
             Problem::new(Exit::Toolchain, what).why(format!("it pins {}", names.join(", ")))
         })?],
     };
-    let mut access = holdings::access(context);
+    let mut access = holdings::access(context)?;
     let peers = args.from.iter().chain(&access.peers).cloned().collect();
     access = Access { peers, offline: args.offline, ..access };
     let mut fetched = Vec::new();
@@ -75,7 +75,7 @@ pub(super) async fn import(args: &ToolchainImportArgs, context: &Context) -> Don
     let pinning = Pinning::of(&here, args.lock)?;
     let store = holdings::open(context).await?;
     let progress = Arc::new(Shown::default());
-    let carried = lre_toolchain::import(&*store, &args.file, &holdings::access(context), progress.clone()).await;
+    let carried = lre_toolchain::import(&*store, &args.file, &holdings::access(context)?, progress.clone()).await;
     progress.clear();
     let Carried { mut locked, imported } = carried.map_err(|e| {
         let problem = Problem::new(Exit::Toolchain, format!("cannot import {}", args.file.display()));
