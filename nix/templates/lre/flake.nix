@@ -2,7 +2,7 @@
   description = "A C++ project whose actions run through lre";
 
   inputs = {
-    # Where this template came from; or `nix registry add lre <that flake>`.
+    # Write here where this template came from. Until then: `nix flake lock --override-input lre <that flake>`.
     lre.url = "flake:lre";
     # The same packages as lre, so that its toolchains are the same store paths here and there.
     nixpkgs.follows = "lre/nixpkgs";

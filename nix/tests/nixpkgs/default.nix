@@ -48,7 +48,7 @@
     rustfmt = named "rustfmt" [ "rustfmt" ];
 
     # The programs under test are not built by Nix: these run those of the machine.
-    bazel_7 = pkgs.writeShellScriptBin "bazel" ''exec "''${LRE_TEST_BAZEL:-bazel}" "$@"'';
+    bazel_7 = pkgs.writeShellScriptBin "bazel" ''exec /usr/bin/bazel "$@"'';
     rustPlatform.buildRustPackage = { pname, version, src, cargoLock, cargoBuildFlags, doCheck, meta }: let
       lock = builtins.fromTOML (builtins.readFile cargoLock.lockFile);
       elsewhere = lib.filter (p: p ? source && !(p ? checksum)) lock.package;

@@ -224,11 +224,13 @@ impl Project {
         let nix = Nix::of("bazel-7").unwrap().with_compiler().unwrap();
         nix.lock().unwrap();
         let flake = nix.flake("lre");
-        // As the template's welcome says.
-        nix.must(nix.path(), &["registry", "add", "lre", &format!("path:{}", flake.display())]).unwrap();
+        let from = format!("path:{}", flake.display());
         fs::create_dir(nix.path().join("project")).unwrap();
         let project = Self { nix, port: free_port() };
-        project.nix.must(&project.path("project"), &["flake", "init", "-t", "lre#lre"]).unwrap();
+        let nix = |arguments: &[&str]| project.nix.must(&project.path("project"), arguments).unwrap();
+        nix(&["flake", "init", "-t", &format!("{from}#lre")]);
+        // As the template's welcome says.
+        nix(&["flake", "lock", "--override-input", "lre", &from]);
         project.lay_out_bazel();
         project
     }
@@ -243,6 +245,8 @@ impl Project {
         bazel::write_stubs(&home).unwrap();
         let mut rc = format!("startup --batch --output_user_root={}\n", home.join("bazel").display());
         rc += "startup --server_javabase=/usr/lib/jvm/java-25-openjdk-amd64\n";
+        // Without it Bazel 7 looks for repositories of the age before modules, too.
+        rc += "common --noenable_workspace\n";
         for stub in fs::read_dir(home.join("stubs/modules")).unwrap() {
             let path = stub.unwrap().path();
             rc += &format!("common --override_module={}={}\n", path.file_name().unwrap().display(), path.display());
