@@ -4,6 +4,7 @@ use crate::packages::Packages;
 use anyhow::{Context, Result, bail};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -157,6 +158,30 @@ impl Bazel {
     }
 }
 
+/// A program that is this Bazel, for somebody whose home is `home` (with stubs in it) and whose files are below
+/// `visible`: what they type as `bazel`. It leaves nothing running.
+pub fn program(version: Version, home: &Path, visible: &Path) -> Result<String> {
+    let (folder, flag) = version.stubs();
+    let (program, java) = version.program();
+    let mut rc = format!("startup --batch --server_javabase={java}\n");
+    rc += &format!("startup --output_user_root={}\n", home.join("bazel").display());
+    for stub in fs::read_dir(home.join("stubs").join(folder))? {
+        let stub = stub?;
+        rc += &format!("common {flag}={}={}\n", stub.file_name().display(), stub.path().display());
+    }
+    fs::write(home.join(".bazelrc"), rc)?;
+    let here = Path::new("@here@");
+    let command = version.packages().ready()?.command(program, None, here, &[visible]);
+    let quoted = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"));
+    let mut words = vec!["env -i".to_owned(), format!("HOME={}", home.display()), "USER=somebody".to_owned()];
+    for (name, value) in command.get_envs() {
+        words.push(format!("{}={}", name.display(), quoted(value.unwrap_or_default())));
+    }
+    words.push(quoted(command.get_program()));
+    words.extend(command.get_args().map(quoted));
+    Ok(format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" ").replace("'@here@'", "\"$PWD\"")))
+}
+
 /// Puts the stub repositories into a home.
 pub fn write_stubs(home: &Path) -> Result<()> {
     let stubs = Path::new(env!("CARGO_MANIFEST_DIR")).join("stubs");
@@ -170,7 +195,7 @@ fn collect(top: &Path, folder: &Path, outputs: &mut BTreeMap<PathBuf, String>) -
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
         if kind.is_dir() && extension != "runfiles" {
             collect(top, &path, outputs)?;
-        } else if kind.is_file() && ["", "a", "d", "jar", "o", "rlib", "so"].contains(&extension) {
+        } else if kind.is_file() && ["", "a", "d", "jar", "o", "rlib", "so", "txt"].contains(&extension) {
             outputs.insert(path.strip_prefix(top)?.to_owned(), crate::packages::sha256_of(&path)?);
         }
     }

@@ -5,6 +5,7 @@
 //! their own ([`jail`]), so that nothing has to be installed.
 pub mod bazel;
 pub mod binary;
+pub mod guide;
 pub mod jail;
 pub mod nix;
 pub mod packages;

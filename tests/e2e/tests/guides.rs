@@ -1,0 +1,68 @@
+//! The guides do what they say: their commands are run word for word.
+use lre_e2e::bazel::Version;
+use lre_e2e::guide::Reader;
+use lre_e2e::packages::Packages;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn bazel_without_nix() {
+    let reader = Reader::new().unwrap();
+    reader.has_bazel(Version::V7).unwrap();
+    let said = reader.follow("bazel.md").unwrap();
+    assert!(said.contains(" remote"), "{said}");
+    assert!(said.contains("remote cache hit"), "{said}");
+    assert!(said.contains("all files are as lre.lock says"), "{said}");
+}
+
+#[test]
+fn cmake() {
+    let reader = Reader::new().unwrap();
+    let said = reader.follow("cmake.md").unwrap();
+    assert!(said.contains("hello from a sandbox"), "{said}");
+    assert!(said.contains("\nran ") && said.contains("\nhit "), "{said}");
+}
+
+#[test]
+fn an_image() {
+    let reader = Reader::new().unwrap();
+    let image = reader.home.path().join("image.tar");
+    write_image(&image);
+    // What an engine's `save` leaves. There is no engine here.
+    let docker = format!("#!/bin/sh\n[ \"$1 $2 $4\" = 'save -o team/build:1' ] && ln {} \"$3\"\n", image.display());
+    reader.has("docker", &docker).unwrap();
+    let said = reader.follow("oci.md").unwrap();
+    assert!(said.contains("the compiler of the image, without the image"), "{said}");
+}
+
+/// A docker-archive of Debian's gcc: a layer of packages, and one that an image's author added.
+fn write_image(file: &Path) {
+    let packages = Packages::of_this_checkout("musl").ready().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("added/usr/bin")).unwrap();
+    symlink("gcc", at("added/usr/bin/cc")).unwrap();
+    tar(&["-C", packages.path().to_str().unwrap(), "-cf", at("1.tar").to_str().unwrap(), "."]);
+    tar(&["-C", at("added").to_str().unwrap(), "-cf", at("2.tar").to_str().unwrap(), "."]);
+    let sha256 = |name: &str| {
+        let output = Command::new("sha256sum").arg(at(name)).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+    };
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Env":["PATH=/usr/bin:/bin"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{}","sha256:{}"]}}}}"#,
+        sha256("1.tar"),
+        sha256("2.tar")
+    );
+    fs::write(at("config.json"), config).unwrap();
+    let manifest = r#"[{"Config":"config.json","RepoTags":["team/build:1"],"Layers":["1.tar","2.tar"]}]"#;
+    fs::write(at("manifest.json"), manifest).unwrap();
+    let names = ["manifest.json", "config.json", "1.tar", "2.tar"];
+    let to = [file.to_str().unwrap()];
+    tar(&[&["-C", folder.path().to_str().unwrap(), "-cf"][..], &to, &names].concat());
+}
+
+fn tar(arguments: &[&str]) {
+    assert!(Command::new("tar").args(arguments).status().unwrap().success(), "tar {}", arguments.join(" "));
+}
