@@ -192,3 +192,45 @@ fn show(node: &Node, host: &Path, inside: &str) -> io::Result<Step> {
 fn bind(path: &Path, inside: &str) -> io::Result<Step> {
     Ok(Step::BindReadOnly { host: host(path)?, inside: CString::new(inside)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lre_model::DigestFunction;
+    use lre_store::DiskStore;
+    use std::collections::BTreeMap;
+
+    /// LIMITS 1: 300 store paths must cost an action no more than 5 do. However many there are, it is one mount.
+    #[tokio::test]
+    async fn an_action_pays_for_one_mount_however_many_store_paths_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(&dir.path().join("store")).unwrap();
+        let inodes = Inodes::new(dir.path().join("store/inodes")).unwrap();
+        let mut closure = Closure::default();
+        for (name, paths) in [("few", 0..5), ("many", 3..60)] {
+            let tree = dir.path().join(name);
+            for path in paths {
+                std::fs::create_dir_all(tree.join(format!("{path}-x/bin"))).unwrap();
+                std::fs::write(tree.join(format!("{path}-x/bin/x")), path.to_string()).unwrap();
+            }
+            let imported = lre_toolchain::import_directory(&store, DigestFunction::Sha256, &tree, &()).await.unwrap();
+            closure.toolchains.push(Toolchain {
+                name: name.to_owned(),
+                kind: Kind::Nix,
+                digest: imported.digest,
+                environment: BTreeMap::new(),
+                tools: BTreeMap::new(),
+                source: "dir:x".to_owned(),
+                recipe: Vec::new(),
+            });
+        }
+        let ready = ReadyToolchains::new(dir.path().join("trees"));
+        let shown = ready.get(&closure, &store, &inodes).await.unwrap();
+        let [shown] = &shown[..] else { panic!("{shown:?}") };
+        let [Step::BindReadOnly { host, inside }] = &shown.steps[..] else { panic!("{shown:?}") };
+        assert_eq!(&**inside, c"/nix/store");
+        assert_eq!(std::fs::read_dir(host.to_str().unwrap()).unwrap().count(), 60);
+        // Only once for all actions.
+        assert!(Arc::ptr_eq(shown, &ready.get(&closure, &store, &inodes).await.unwrap()[0]));
+    }
+}

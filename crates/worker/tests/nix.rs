@@ -96,6 +96,12 @@ async fn closures_are_mounted_alone_together_and_with_a_rootfs() {
         listed(&[&with_bin, "store", &format!("{A} {B} {C}")])
     );
 
+    // What is not there is said with what brings it.
+    let outcome = run(&world, both, &["/bin/sh", "-c", "true"]).await;
+    assert_eq!(result(&outcome).exit_code, 127);
+    let complaint = world.text(result(&outcome).stderr_digest.as_ref()).await;
+    assert!(complaint.contains("kind rootfs"), "{complaint}");
+
     // The store is nobody's to change.
     let outcome = run(&world, both, &[&act, "write", &format!("/nix/store/{B}"), "x"]).await;
     assert_ne!(result(&outcome).exit_code, 0);

@@ -73,11 +73,21 @@ fn check(path: &CStr) -> Result<(), Errno> {
 fn refused(name: &CStr, errno: Errno) -> Refusal {
     match errno {
         Errno::NOENT | Errno::NOTDIR if name.to_bytes().contains(&b'/') => {
-            refusal(NOT_FOUND, name, "no such file in the sandbox")
+            let usual = [&b"/bin/"[..], b"/usr/bin/"].iter().any(|folder| name.to_bytes().starts_with(folder));
+            refusal(NOT_FOUND, name, if usual && !has_root() { NO_ROOT } else { "no such file in the sandbox" })
         }
         Errno::NOENT | Errno::NOTDIR => refusal(NOT_FOUND, name, "not found in the PATH of the command"),
         errno => refusal(NOT_EXECUTABLE, name, &std::io::Error::from(errno).to_string()),
     }
+}
+
+/// Trees and Nix closures have no `/bin/sh`, which many programs take for granted.
+const NO_ROOT: &str = "no such file in the sandbox: its toolchains have no /bin; one of kind rootfs brings it, and \
+    composes with them";
+
+/// Whether a toolchain is mounted as `/`.
+fn has_root() -> bool {
+    [c"/bin", c"/usr"].iter().any(|path| rustix::fs::lstat(*path).is_ok())
 }
 
 fn refusal(code: i32, name: &CStr, reason: &str) -> Refusal {
