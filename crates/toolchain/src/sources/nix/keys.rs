@@ -32,6 +32,11 @@ impl Keys {
         })
     }
 
+    /// Whether there is a key of this name.
+    pub fn knows(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
     /// For errors.
     pub fn names(&self) -> String {
         self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")

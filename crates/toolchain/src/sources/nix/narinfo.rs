@@ -95,7 +95,7 @@ impl NarInfo {
         let signers: Vec<_> = self.signatures.iter().map(|s| s.split(':').next().unwrap_or(s)).collect();
         let by = match &signers[..] {
             [] => "nobody has signed it".to_owned(),
-            signers if signers.iter().any(|name| keys.names().split(", ").any(|known| known == *name)) => {
+            signers if signers.iter().any(|name| keys.knows(name)) => {
                 format!(
                     "its signature by `{}` is not valid: it was changed, or the key is another one",
                     signers.join("`, `")
