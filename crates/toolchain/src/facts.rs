@@ -58,6 +58,9 @@ pub struct CcFacts {
     pub cxx_link_libraries: Vec<String>,
     /// Whether the linker takes `--start-lib` and `--end-lib`.
     pub start_end_lib: bool,
+    /// Whether all it links is static: no shared libraries, or none that a program can load here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub static_only: bool,
 }
 
 /// What is known of a Java runtime or development kit.
@@ -107,12 +110,4 @@ pub struct CustomFacts {
     /// Variables that its tools want to have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
-}
-
-impl CcFacts {
-    /// Whether it links programs statically and cannot do otherwise: nothing that it links can be a shared library.
-    #[must_use]
-    pub fn links_statically(&self) -> bool {
-        self.link_flags.iter().any(|flag| flag == "-static")
-    }
 }

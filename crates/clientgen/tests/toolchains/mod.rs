@@ -52,6 +52,7 @@ fn gcc_facts() -> CcFacts {
         link_flags: owned(&["-Wl,-z,relro,-z,now", "-Wl,--build-id=none"]),
         cxx_link_libraries: owned(&["-lstdc++", "-lm"]),
         start_end_lib: false,
+        static_only: false,
     }
 }
 
@@ -100,6 +101,7 @@ fn clang_facts(root: &str, triple: &str) -> CcFacts {
         link_flags: Vec::new(),
         cxx_link_libraries: owned(&["-lc++", "-lm"]),
         start_end_lib: true,
+        static_only: false,
     }
 }
 

@@ -95,7 +95,7 @@ impl<'a> Asked<'a> {
         // What the C driver needs to link anything at all, it needs here too.
         let needed = cc.link_flags.iter().filter(|f| f.starts_with("-fuse-ld="));
         arguments.extend(needed.map(|f| format!("-Clink-arg={f}")));
-        if cc.links_statically() {
+        if cc.static_only {
             arguments.push("-Ctarget-feature=+crt-static".to_owned());
         }
         let linked = lab.run(&arguments, vec![Input::text("hello.rs", HELLO)], &["hello"]).await?;

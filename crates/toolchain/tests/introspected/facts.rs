@@ -70,7 +70,16 @@ pub async fn gcc_with_java_and_rust(trees: &Trees) {
     assert_eq!(cc.cxx_link_libraries, ["-lstdc++", "-lm"]);
     assert_eq!(cc.cxx_flags, ["-std=c++17"]);
     assert!(cc.compile_flags.contains(&"-fno-canonical-system-headers".to_owned()));
-    assert!(!cc.start_end_lib && !cc.links_statically());
+    assert!(!cc.start_end_lib && !cc.static_only);
+}
+
+/// Of the linkers of GNU, the one that takes objects as if they were in an archive.
+pub async fn gcc_with_gold(trees: &Trees) {
+    let wrapper = "#!/bin/sh\nexec /usr/bin/gcc -fuse-ld=gold \"$@\"\n";
+    let tree = Tree::of("toolchains-all", &[]).without(&["usr/lib/jvm", "usr/lib/rustlib"]);
+    let tree = tree.with("usr/bin/cc", wrapper).tool("cc", "/usr/bin/cc").tool("c++", "/usr/bin/g++");
+    let cc = cc(trees.facts(tree).await);
+    assert!(cc.linker.starts_with("GNU gold") && cc.start_end_lib, "{}", cc.linker);
 }
 
 pub async fn clang_as_it_comes(trees: &Trees) {
@@ -107,7 +116,27 @@ pub async fn clang_where_only_libcxx_and_lld_are_there(trees: &Trees) {
     assert_eq!(cc.link_flags[0], "-fuse-ld=lld");
     assert!(cc.linker.contains("LLD 14") && cc.start_end_lib);
     assert_eq!(cc.cxx_link_libraries[0], "-lc++");
-    assert!(!cc.links_statically());
+    assert!(!cc.static_only);
+}
+
+/// Where libc++ comes without the linker script that names its run-time part.
+pub async fn clang_with_libcxx_that_needs_its_abi(trees: &Trees) {
+    let tree = Tree::of("llvm", &LLVM).without(&LIBSTDCXX);
+    let script = "usr/lib/llvm-14/lib/libc++.so";
+    let cc = cc(trees.facts(tree.without(&[script]).with_symlink(script, "libc++.so.1")).await);
+    assert_eq!(cc.cxx_link_libraries, ["-lc++", "-lc++abi", "-lm"]);
+}
+
+/// Clang takes what it compiles for from its arguments; Debian has no C++ library for musl.
+pub async fn clang_for_musl(trees: &Trees) {
+    let wrapper = "#!/bin/sh\nexec /usr/lib/llvm-14/bin/clang --target=x86_64-linux-musl -nostdlibinc \
+        -isystem /usr/include/x86_64-linux-musl -B/usr/lib/x86_64-linux-musl -L/usr/lib/x86_64-linux-musl -static \
+        -fuse-ld=lld -Qunused-arguments \"$@\"\n";
+    let tree = Tree::of("llvm", &[]).and("musl", &["usr/include/x86_64-linux-musl", "usr/lib/x86_64-linux-musl"]);
+    let cc = cc(trees.facts(tree.with("opt/cc", wrapper).tool("cc", "/opt/cc")).await);
+    assert_eq!((cc.family, cc.libc.as_str(), cc.triple.as_str()), (Family::Clang, "musl", "x86_64-unknown-linux-musl"));
+    assert!(cc.c_include_directories.contains(&"/usr/include/x86_64-linux-musl".to_owned()));
+    assert!(cc.static_only, "the wrapper says -static, and so nothing is shared");
 }
 
 pub async fn clang_for_c_only(trees: &Trees) {
@@ -121,13 +150,13 @@ pub async fn musl_gcc(trees: &Trees) {
     // The wrapper leaves the compiler's own triple; what comes out is for musl.
     assert_eq!((cc.family, cc.libc.as_str(), cc.triple.as_str()), (Family::Gcc, "musl", "x86_64-linux-musl"));
     assert_eq!(cc.c_include_directories[0], "/usr/include/x86_64-linux-musl");
-    assert!(!cc.links_statically() && cc.cxx_include_directories.is_empty());
+    assert!(!cc.static_only && cc.cxx_include_directories.is_empty());
 }
 
 pub async fn musl_without_its_loader_links_statically(trees: &Trees) {
     let tree = Tree::of("musl", &MUSL).without(&["lib/ld-musl-x86_64.so.1", "usr/lib/ld-musl-x86_64.so.1"]);
     let cc = cc(trees.facts(tree).await);
-    assert!(cc.links_statically());
+    assert!(cc.static_only && cc.link_flags[0] == "-static");
     assert_eq!(cc.libc, "musl");
 }
 

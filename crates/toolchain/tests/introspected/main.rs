@@ -25,10 +25,13 @@ macro_rules! tests {
 
 const TESTS: &[(&str, Test)] = tests![
     facts::gcc_with_java_and_rust,
+    facts::gcc_with_gold,
     facts::clang_as_it_comes,
     facts::clang_behind_a_wrapper_with_libcxx_and_lld,
     facts::clang_where_only_libcxx_and_lld_are_there,
+    facts::clang_with_libcxx_that_needs_its_abi,
     facts::clang_for_c_only,
+    facts::clang_for_musl,
     facts::musl_gcc,
     facts::musl_without_its_loader_links_statically,
     facts::rust_without_a_linker,

@@ -129,6 +129,17 @@ impl Tree {
         self
     }
 
+    /// With what another set of packages has at these paths and below.
+    pub fn and(mut self, set: &str, paths: &[&str]) -> Self {
+        let other = Self::of(set, &[]);
+        for (path, entry) in other.layout.iter() {
+            if paths.iter().any(|wanted| Path::new(&path.to_string()).starts_with(wanted)) {
+                self.layout.insert(path.clone(), entry.clone());
+            }
+        }
+        self
+    }
+
     /// Without what is at these paths and below.
     pub fn without(mut self, paths: &[&str]) -> Self {
         let mut kept = Layout::default();

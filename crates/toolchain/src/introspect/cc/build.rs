@@ -16,6 +16,12 @@ const CXX: &str = "#include <cmath>\n#include <iostream>\n#include <stdexcept>\n
     std::cout << std::string(e.what()) << std::sqrt(argc * 2.25) << std::endl;\n  }\n}\n";
 const CXX_SAYS: &str = "c++ 1.5\n";
 
+/// A shared library, and a program that needs it.
+const ANSWER: &str = "int answer(void) { return 42; }\n";
+const ASK: &str =
+    "#include <stdio.h>\nint answer(void);\nint main(void) { printf(\"c %d\\n\", answer()); return 0; }\n";
+
+const SHARED: &str = "libanswer.so";
 const PROGRAM: &str = "probe";
 const OBJECT: &str = "probe.o";
 
@@ -146,7 +152,7 @@ impl Builder<'_> {
             arguments.extend(*libraries);
             let inputs = vec![Input { name: OBJECT.to_owned(), content: object.output.clone(), executable: false }];
             let probed = self.lab.run(&arguments, inputs, &[PROGRAM]).await?;
-            let attempt = self.program(probed, "link a small C++ program", CXX_SAYS).await?;
+            let attempt = self.program(probed, Vec::new(), "link a small C++ program", CXX_SAYS).await?;
             if attempt.works {
                 return Ok(libraries.iter().map(|l| (*l).to_owned()).collect());
             }
@@ -164,6 +170,24 @@ impl Builder<'_> {
         arguments.extend(link_flags.iter().map(String::as_str));
         let probed = self.lab.run(&arguments, vec![Input::text("probe.c", C)], &[]).await?;
         Ok(probed.ok() && probed.stderr.is_empty())
+    }
+
+    /// Whether no program can use a shared library that it links: it links none (musl without its loader, a frozen
+    /// tree), or the loader for it is not there.
+    pub(super) async fn static_only(&self, link_flags: &[String]) -> Result<bool, ToolchainError> {
+        let flags: Vec<&str> = link_flags.iter().map(String::as_str).collect();
+        if flags.contains(&"-static") {
+            return Ok(true);
+        }
+        let arguments = [&[self.cc, "-shared", "-fPIC", "answer.c", "-o", SHARED], flags.as_slice()].concat();
+        let mut linked = self.lab.run(&arguments, vec![Input::text("answer.c", ANSWER)], &[SHARED]).await?;
+        let Some(library) = linked.outputs.remove(SHARED).filter(|_| linked.ok()) else { return Ok(true) };
+        let library = || Input { name: SHARED.to_owned(), content: library.clone(), executable: true };
+        let arguments = [&[self.cc, "ask.c", SHARED, "-Wl,-rpath,$ORIGIN", "-o", PROGRAM], flags.as_slice()].concat();
+        let inputs = vec![Input::text("ask.c", ASK), library()];
+        let linked = self.lab.run(&arguments, inputs, &[PROGRAM]).await?;
+        let asked = self.program(linked, vec![library()], "use a shared library", C_SAYS).await?;
+        Ok(!asked.works)
     }
 
     /// The first line of the linker's `--version`.
@@ -232,7 +256,7 @@ impl Builder<'_> {
         }
         let mut probed = self.lab.run(&arguments, vec![Input::text(source, text)], &[output]).await?;
         match goal {
-            Goal::CProgram => self.program(probed, "build a small C program", C_SAYS).await,
+            Goal::CProgram => self.program(probed, Vec::new(), "build a small C program", C_SAYS).await,
             Goal::CxxObject => {
                 let object = probed.outputs.remove(OBJECT);
                 Ok(Attempt::of(probed, object, "compile a small C++ program"))
@@ -241,14 +265,22 @@ impl Builder<'_> {
     }
 
     /// What came of linking: a program that does what it should, where it is one for this machine.
-    async fn program(&self, mut linked: Probed, doing: &'static str, says: &str) -> Result<Attempt, ToolchainError> {
+    /// `beside` lies beside it when it runs.
+    async fn program(
+        &self,
+        mut linked: Probed,
+        beside: Vec<Input>,
+        doing: &'static str,
+        says: &str,
+    ) -> Result<Attempt, ToolchainError> {
         let output = linked.outputs.remove(PROGRAM);
         let attempt = Attempt::of(linked, output, doing);
         let here = matches!(program(&attempt.output), Some(Program::Elf { machine, .. }) if runs_here(machine));
         if !attempt.works || !here {
             return Ok(attempt);
         }
-        let inputs = vec![Input { name: PROGRAM.to_owned(), content: attempt.output.clone(), executable: true }];
+        let mut inputs = beside;
+        inputs.push(Input { name: PROGRAM.to_owned(), content: attempt.output.clone(), executable: true });
         let ran = self.lab.run(&["./probe"], inputs, &[]).await?;
         if ran.ok() && ran.stdout() == says {
             return Ok(attempt);

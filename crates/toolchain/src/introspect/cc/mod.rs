@@ -48,14 +48,18 @@ pub(super) async fn introspect(lab: &Lab<'_>) -> Result<Option<CcFacts>, Toolcha
         builder.compile_cxx(&cxx.required, &candidates).await.map(Some)
     })
     .await?;
-    let (linker, start_end_lib, (), cxx_link_libraries) =
-        try_join4(builder.linker(&link_flags), builder.start_end_lib(&link_flags), builder.archive(&c), async {
+    let (linker, (start_end_lib, static_only), (), cxx_link_libraries) = try_join4(
+        builder.linker(&link_flags),
+        try_join(builder.start_end_lib(&link_flags), builder.static_only(&link_flags)),
+        builder.archive(&c),
+        async {
             match (&cxx, &object) {
                 (Some(cxx), Some(object)) => builder.link_cxx(object, &link_flags, cxx.library).await,
                 _ => Ok(Vec::new()),
             }
-        })
-        .await?;
+        },
+    )
+    .await?;
     let libc = libc::libc(&asked.macros, &asked.triple, c.loader().as_deref(), &asked.include_directories);
     let required = cxx.iter().flat_map(|c| &c.required).map(|f| (*f).to_owned());
     Ok(Some(CcFacts {
@@ -70,6 +74,7 @@ pub(super) async fn introspect(lab: &Lab<'_>) -> Result<Option<CcFacts>, Toolcha
         link_flags,
         cxx_link_libraries,
         start_end_lib,
+        static_only,
         cxx_include_directories: cxx.map_or(Vec::new(), |c| c.include_directories),
     }))
 }
