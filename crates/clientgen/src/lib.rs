@@ -26,7 +26,7 @@ pub enum Unsuitable {
     NoSuch {
         /// As the user wrote it.
         name: String,
-        /// `cc`, `java` or `rust`.
+        /// `cc`, `java`, `rust` or `any language`.
         language: &'static str,
     },
     /// Two toolchains would get one package.

@@ -101,7 +101,7 @@ fn what_cannot_be_generated_says_what_to_do() {
     assert_eq!(refused(&both, &Options::default()), Unsuitable::Several { language: "cc", names });
     let named = |name: &str| Options { toolchain: Some(name.to_owned()), ..Options::default() };
     assert!(files(&both, &named("clang")).is_ok());
-    let none = Unsuitable::NoSuch { name: "icc".to_owned(), language: "cc" };
+    let none = Unsuitable::NoSuch { name: "icc".to_owned(), language: "any language" };
     assert_eq!(refused(&both, &named("icc")), none);
     let mut unknown = gcc();
     unknown.facts.cc = None;
@@ -134,6 +134,12 @@ fn which_toolchain_is_for_which_language() {
     assert!(module(&three, &plain, java).contains(&home(&debian)), "what compiles C compiles Java too");
     let named = Options { java: Some("b".to_owned()), ..Options::default() };
     assert!(module(&three, &named, java).contains(&home(&b)), "whoever is named wins");
+    let named = Options { toolchain: Some("b".to_owned()), ..Options::default() };
+    assert!(module(&three, &named, java).contains(&home(&b)), "for whatever it is able to do");
+    assert!(module(&three, &named, cc).contains("lre-debian"), "and another for what it is not");
+    let named = Options { java: Some("icc".to_owned()), ..Options::default() };
+    let none = Unsuitable::NoSuch { name: "icc".to_owned(), language: "java" };
+    assert_eq!(files(&three, &named), Err(none));
     a.name = "java".to_owned();
     let called = lock([debian, a.clone(), b]);
     assert!(module(&called, &plain, java).contains(&home(&a)), "one that is called like the language");

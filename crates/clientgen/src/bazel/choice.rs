@@ -2,7 +2,7 @@
 //!
 //! # Which one
 //! For C and C++, Java and Rust each, the first rule that decides:
-//! 1. the one that [`Options`] name;
+//! 1. the one that [`Options`] name: for this language, else for whatever it is able to do;
 //! 2. one that is called like the language: `cc`, `java`, `rust`;
 //! 3. for Java and Rust, the toolchain for C and C++ itself, where it has that language too (one root file system
 //!    with everything);
@@ -56,11 +56,18 @@ pub(super) struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     /// Chooses; see the head of this file.
-    pub fn new(lock: &'a LockFile, options: &Options) -> Result<Self, Unsuitable> {
-        let cc = choose(lock, "cc", options.toolchain.as_deref(), None, |f| f.cc.as_ref())?;
-        let with = cc.as_ref().map(|role| role.locked);
-        let java = choose(lock, "java", options.java.as_deref(), with, |f| f.java.as_ref())?;
-        let rust = choose(lock, "rust", options.rust.as_deref(), with, |f| f.rust.as_ref())?;
+    pub fn new(lock: &'a LockFile, options: &'a Options) -> Result<Self, Unsuitable> {
+        let rather = options.toolchain.as_deref();
+        if let Some(name) = rather.filter(|name| lock.get(name).is_none_or(|locked| locked.facts.is_empty())) {
+            return Err(Unsuitable::NoSuch { name: name.to_owned(), language: "any language" });
+        }
+        let first = [rather, Some("cc")];
+        let cc = choose(lock, "cc", None, first.into_iter().flatten(), |f| f.cc.as_ref())?;
+        let with = cc.as_ref().map(|role| role.locked.name.as_str());
+        let first = [rather, Some("java"), with];
+        let java = choose(lock, "java", options.java.as_deref(), first.into_iter().flatten(), |f| f.java.as_ref())?;
+        let first = [rather, Some("rust"), with];
+        let rust = choose(lock, "rust", options.rust.as_deref(), first.into_iter().flatten(), |f| f.rust.as_ref())?;
         let mut choice = Self { cc, java, rust, custom: custom(lock)?, main: Vec::new() };
         if choice.members().is_empty() {
             return Err(Unsuitable::NoCompiler);
@@ -159,11 +166,12 @@ impl<'a> Choice<'a> {
     }
 }
 
+/// `named` must be it, the first of `first` that is able is it, and otherwise it must be clear.
 fn choose<'a, F>(
     lock: &'a LockFile,
     language: &'static str,
     named: Option<&str>,
-    with: Option<&'a Locked>,
+    first: impl IntoIterator<Item = &'a str>,
     facts: impl Fn(&'a Facts) -> Option<&'a F>,
 ) -> Result<Option<Role<'a, F>>, Unsuitable> {
     let able: Vec<_> = lock.toolchains().iter().filter_map(|t| Some((t, facts(&t.facts)?))).collect();
@@ -173,7 +181,7 @@ fn choose<'a, F>(
         let found = of(name).ok_or_else(|| Unsuitable::NoSuch { name: name.to_owned(), language })?;
         return Ok(Some(role(found)));
     }
-    if let Some(found) = of(language).or_else(|| of(&with?.name)) {
+    if let Some(found) = first.into_iter().find_map(of) {
         return Ok(Some(role(found)));
     }
     match &able[..] {

@@ -40,11 +40,11 @@ pub const MODULE_LINES: &str = "bazel_dep(name = \"local-remote-execution\", ver
 /// What the user may choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Which toolchain of the lock file is for C and C++, where it has several and none is called `cc`.
+    /// The toolchain that is taken for every language that it has; for others what the lock file makes clear.
     pub toolchain: Option<String>,
-    /// The same for Java.
+    /// The one for Java, where that is another.
     pub java: Option<String>,
-    /// The same for Rust.
+    /// The one for Rust, where that is another.
     pub rust: Option<String>,
     /// With `lre`, every flag is of `build:lre` and counts only with `--config=lre`; absent: always.
     pub prefix: Option<String>,

@@ -101,7 +101,7 @@ fn clang_facts(root: &str, triple: &str) -> CcFacts {
         link_flags: Vec::new(),
         cxx_link_libraries: owned(&["-lc++", "-lm"]),
         start_end_lib: true,
-        static_only: false,
+        static_only: triple.contains("musl"),
     }
 }
 

@@ -130,6 +130,7 @@ fn attributes(role: &Role<'_, CcFacts>) -> Vec<(&'static str, String)> {
         ("link_flags", list(&facts.link_flags)),
         ("opt_compile_flags", list(&OPT_COMPILE_FLAGS)),
         ("opt_link_flags", list(&["-Wl,--gc-sections"])),
+        ("shared_libraries", boolean(!facts.static_only).to_owned()),
         ("start_end_lib", boolean(facts.start_end_lib).to_owned()),
         ("tags", list(&["manual"])),
         ("tools", dict(tools)),

@@ -6,7 +6,6 @@
 use super::platform;
 use super::{File, build, fixed, head_of};
 use crate::Unsuitable;
-use crate::bazel::MODULE;
 use crate::bazel::choice::{Choice, Role};
 use crate::starlark::{call, list, text};
 use lre_toolchain::RustFacts;
@@ -134,7 +133,7 @@ fn target_constraints(triple: &str) -> Vec<String> {
 
 /// For a project that uses `rules_rust`, which is not visible from here: the project hands its rules over.
 fn for_rules_rust<'a>(choice: &Choice<'a>, role: &Role<'a, RustFacts>, head: &str) -> String {
-    let execution = list(&platform::where_it_runs(choice, role)).replace("\"//", &format!("\"@{MODULE}//"));
+    let execution = list(&platform::where_it_runs(choice, role));
     let targets = targets(role.facts).into_iter().map(|target| (target.to_owned(), target_constraints(target)));
     let targets: String = targets.map(|(name, at)| format!("    {}: {},\n", text(&name), list(&at))).collect();
     let facts = role.facts;

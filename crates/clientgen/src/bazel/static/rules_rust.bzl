@@ -10,6 +10,24 @@ A BUILD file of the project, where rules_rust is visible, hands its rules over:
 and gets a target for --extra_toolchains for each triple that is compiled for: `lre-rust-TRIPLE`.
 """
 
+def _program(ctx):
+    program = ctx.actions.declare_file(ctx.label.name)
+
+    # The file itself need not be executable where it is checked out.
+    ctx.actions.expand_template(
+        is_executable = True,
+        output = program,
+        substitutions = {},
+        template = ctx.file._script,
+    )
+    return [DefaultInfo(executable = program, files = depset([program]))]
+
+_rustc = rule(
+    implementation = _program,
+    attrs = {"_script": attr.label(allow_single_file = True, default = "//generated-rust/rules_rust:rustc.sh")},
+    executable = True,
+)
+
 def toolchains(rust_stdlib_filegroup, rust_toolchain):
     """Toolchains for every triple that the pinned compiler compiles for.
 
@@ -17,7 +35,11 @@ def toolchains(rust_stdlib_filegroup, rust_toolchain):
       rust_stdlib_filegroup: the rule of rules_rust.
       rust_toolchain: the rule of rules_rust.
     """
-    rustc = Label("//generated-rust/rules_rust:rustc.sh")
+    rustc = ":lre-rust-rustc"
+    _rustc(
+        name = "lre-rust-rustc",
+        tags = ["manual"],
+    )
 
     # The standard libraries are in the sandbox, where the compiler finds them.
     rust_stdlib_filegroup(
@@ -42,9 +64,10 @@ def toolchains(rust_stdlib_filegroup, rust_toolchain):
         )
         native.toolchain(
             name = "lre-rust-" + target,
-            exec_compatible_with = _EXECUTION,
+            # As seen from here: the project need not know the repository.
+            exec_compatible_with = [Label(constraint) for constraint in _EXECUTION],
             tags = ["manual"],
-            target_compatible_with = constraints,
+            target_compatible_with = [Label(constraint) for constraint in constraints],
             toolchain = ":lre-rust-compiler-" + target,
             toolchain_type = "@rules_rust//rust:toolchain_type",
         )

@@ -10,11 +10,11 @@
 //
 // Equal inputs give equal bytes: entries are sorted or keep the order of the inputs, and all times are the same.
 
-import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.io.StringWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -36,7 +36,6 @@ import java.util.stream.Stream;
 import java.util.zip.CRC32;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipFile;
-import java.util.zip.ZipInputStream;
 import java.util.zip.ZipOutputStream;
 import javax.tools.FileObject;
 import javax.tools.ForwardingJavaFileManager;
@@ -244,6 +243,8 @@ public final class JavaTools {
         private final Path headers;
         /** Names of classes that were made from sources that annotation processors made. */
         private final Set<String> generated = new TreeSet<>();
+        /** What the compiler says. */
+        private final StringWriter said = new StringWriter();
 
         private Build(Arguments arguments) throws IOException {
             this.arguments = arguments;
@@ -260,6 +261,9 @@ public final class JavaTools {
             // failed action would be the end.
             boolean again = !built && "BAZEL_REDUCED".equals(arguments.one("--reduce_classpath_mode"));
             build.write(again);
+            if (!again) {
+                System.err.print(build.said);
+            }
             return built || again ? 0 : 1;
         }
 
@@ -275,7 +279,7 @@ public final class JavaTools {
                     compiler.getStandardFileManager(null, Locale.ROOT, StandardCharsets.UTF_8)) {
                 JavaFileManager manager = new Watching(standard);
                 Iterable<? extends JavaFileObject> units = standard.getJavaFileObjectsFromPaths(files);
-                return compiler.getTask(null, manager, null, options(), null, units).call();
+                return compiler.getTask(said, manager, null, options(), null, units).call();
             }
         }
 

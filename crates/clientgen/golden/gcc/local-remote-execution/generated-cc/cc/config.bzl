@@ -81,9 +81,10 @@ def _features(ctx):
         ),
         feature(name = "dbg"),
         feature(name = "opt"),
-        feature(name = "supports_dynamic_linker", enabled = True),
         feature(name = "supports_pic", enabled = True),
     ]
+    if ctx.attr.shared_libraries:
+        features.append(feature(name = "supports_dynamic_linker", enabled = True))
     if ctx.attr.start_end_lib:
         features.append(feature(name = "supports_start_end_lib", enabled = True))
     return features
@@ -127,6 +128,7 @@ ATTRIBUTES = {
     "link_flags": attr.string_list(),
     "opt_compile_flags": attr.string_list(),
     "opt_link_flags": attr.string_list(),
+    "shared_libraries": attr.bool(),
     "start_end_lib": attr.bool(),
     "tools": attr.string_dict(mandatory = True),
     "triple": attr.string(mandatory = True),
