@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes in one call, but for a blob that is larger by itself: that one is streamed.
 const PART_BYTES: u64 = 2 * 1024 * 1024;
-/// Blobs in one call.
-const PART_BLOBS: usize = 1024;
+/// Blobs in one call. From a disk each comes as an open file, and a process may have 1,024 of them as a rule.
+const PART_BLOBS: usize = 128;
 /// Calls at the same time: while one part is written the next ones are on their way.
 const PARTS_IN_FLIGHT: usize = 4;
 /// Most paths of a tree, all counted: forty directories can describe 2^40, and somebody will lay them out.
@@ -24,6 +24,7 @@ pub(crate) const TREE_DEPTH_MAX: u64 = 1_000;
 /// Largest Directory message, in bytes: one of 100,000 files is about 13 MiB.
 const DIRECTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+const _: () = assert!(PARTS_IN_FLIGHT * PART_BLOBS <= 512, "files that a copy has open");
 const _: () = assert!(PARTS_IN_FLIGHT as u64 * PART_BYTES <= 16 * 1024 * 1024, "what a copy has in memory");
 
 /// Copies the tree `digest`. When this returns, `to` has all of it and holds it.

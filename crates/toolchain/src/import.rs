@@ -1,5 +1,6 @@
 //! From a layout to a tree in the store. The digest of its root is the toolchain's identity, and it
 //! depends on names, contents, executable bits and symlinks only (TOOLCHAINS 1).
+use crate::copy::parts;
 use crate::error::{ToolchainError, io_at};
 use crate::layout::{Entry, Layout, dropped_attributes};
 use crate::progress::{Progress, Stage};
@@ -16,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Files read or written at the same time. Enough to keep a disk busy; each has one file open.
 const PARALLEL_FILES: usize = 8;
+/// Parts that are written at the same time; each has its files open.
+const PARALLEL_PARTS: usize = 2;
 
 /// A tree that is in the store.
 pub struct Imported {
@@ -287,19 +290,19 @@ async fn write_missing(
     let (first_hold, missing) = store.hold(&all).await?;
     let total: u64 = missing.iter().map(|d| d.size_bytes()).sum();
     let done = AtomicU64::new(0);
-    stream::iter(missing.iter().map(|digest| (*digest, sources.remove(digest))))
-        .map(|(digest, from)| {
-            let done = &done;
-            async move {
-                if let Some(from) = from {
-                    write(store, digest, from).await?;
-                }
-                let so_far = done.fetch_add(digest.size_bytes(), Ordering::Relaxed) + digest.size_bytes();
-                progress.update(Stage::Storing, so_far, total);
-                Ok::<_, ToolchainError>(())
-            }
+    let parts = parts(&missing).into_iter().map(|part| {
+        let contents = part.iter().filter_map(|digest| Some((*digest, sources.remove(digest)?)));
+        contents.collect::<Vec<_>>()
+    });
+    stream::iter(parts)
+        .map(|part| async {
+            let written: u64 = part.iter().map(|(digest, _)| digest.size_bytes()).sum();
+            write(store, part).await?;
+            let so_far = done.fetch_add(written, Ordering::Relaxed) + written;
+            progress.update(Stage::Storing, so_far, total);
+            Ok::<_, ToolchainError>(())
         })
-        .buffer_unordered(PARALLEL_FILES)
+        .buffer_unordered(PARALLEL_PARTS)
         .try_collect::<()>()
         .await?;
     // What was written is held as well, and "written" is not believed but looked at.
@@ -310,20 +313,25 @@ async fn write_missing(
     }
 }
 
-async fn write(store: &dyn BlobStore, digest: Digest, from: Content) -> Result<(), ToolchainError> {
-    let (blob, path) = match from {
-        Content::Stored => return Err(StoreError::Missing(digest).into()),
-        Content::Bytes(bytes) => (Blob::Bytes(bytes), None),
+/// Writes a part in one call: a store behind a connection takes many blobs as quickly as one.
+async fn write(store: &dyn BlobStore, part: Vec<(Digest, Content)>) -> Result<(), ToolchainError> {
+    let open = |(digest, from)| match from {
+        Content::Stored => Err(StoreError::Missing(digest).into()),
+        Content::Bytes(bytes) => Ok(((digest, Blob::Bytes(bytes)), None)),
         Content::File(path) => {
-            let open = path.clone();
-            let opened = move || FileBlob::open(&open, Origin::Foreign).map_err(io_at("read the file", &open));
-            (Blob::File(blocking(opened).await?), Some(path))
+            let file = FileBlob::open(&path, Origin::Foreign).map_err(io_at("read the file", &path))?;
+            Ok(((digest, Blob::File(file)), Some(path)))
         }
     };
-    match (store.write(digest, blob).await, path) {
-        (Err(StoreError::Corrupt { .. }), Some(path)) => Err(ToolchainError::Changed(path)),
-        (written, _) => Ok(written?),
+    let opened = blocking(move || part.into_iter().map(open).collect::<Result<Vec<_>, ToolchainError>>()).await?;
+    let (blobs, paths): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+    for (written, path) in store.write_many(blobs).await.into_iter().zip(paths) {
+        match (written, path) {
+            (Err(StoreError::Corrupt { .. }), Some(path)) => return Err(ToolchainError::Changed(path)),
+            (written, _) => written?,
+        }
     }
+    Ok(())
 }
 
 /// Runs what waits for the disk where waiting is allowed.

@@ -4,10 +4,11 @@
 //! The archive is read where waiting is allowed, on one thread; what it holds goes through a channel
 //! to the store, which takes several blobs at a time.
 use crate::access::Access;
-use crate::error::{ToolchainError, io_at};
+use crate::error::ToolchainError;
 use crate::import::blocking;
 use crate::layout::Entry;
 use crate::progress::{Progress, Stage};
+use crate::scratch::Scratch;
 use futures::stream::{StreamExt, TryStreamExt};
 use lre_model::{Digest, DigestFunction};
 use lre_store::{Blob, BlobStore, Hold, Staging};
@@ -19,8 +20,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// Blobs between the reader and the store. Those above 64 KiB wait in files, so that this bounds memory.
 const WAITING_BLOBS: usize = 64;
-/// Blobs that the store takes at the same time.
-const PARALLEL_BLOBS: usize = 8;
+/// Calls of the store at the same time, each with as many blobs as have come meanwhile.
+const PARALLEL_CALLS: usize = 2;
 /// Bytes read from an archive at once.
 const CHUNK_BYTES: usize = 128 * 1024;
 
@@ -86,16 +87,15 @@ pub(crate) async fn take_in<T: Send + 'static>(
     progress: Arc<dyn Progress>,
     read: impl FnOnce(&Intake) -> Result<T, ToolchainError> + Send + 'static,
 ) -> Result<(T, Hold), ToolchainError> {
-    std::fs::create_dir_all(&access.directory).map_err(io_at("make the directory", &access.directory))?;
-    let folder = tempfile::Builder::new().prefix("intake-").tempdir_in(&access.directory);
-    let folder = folder.map_err(io_at("make a directory in it", &access.directory))?;
-    let staging = Staging::new(folder.path()).map_err(io_at("use the directory", folder.path()))?;
+    let scratch = Scratch::new(&access.directory)?;
+    let staging = scratch.staging.clone();
     let (sender, receiver) = mpsc::channel(WAITING_BLOBS);
     let intake = Intake { function, staging, blobs: sender, progress, taken: Mutex::default() };
     let reading = blocking(move || read(&intake));
     let storing = ReceiverStream::new(receiver)
-        .map(|(digest, blob)| store_one(store, digest, blob))
-        .buffer_unordered(PARALLEL_BLOBS)
+        .ready_chunks(WAITING_BLOBS)
+        .map(|blobs| store_some(store, blobs))
+        .buffer_unordered(PARALLEL_CALLS)
         .try_fold(Hold::default(), |all, one| async move { Ok(all.and(one)) });
     // A store that fails drops the receiver, which ends the reader at its next file.
     let (read, stored) = tokio::join!(reading, storing);
@@ -105,15 +105,21 @@ pub(crate) async fn take_in<T: Send + 'static>(
     }
 }
 
-async fn store_one(store: &dyn BlobStore, digest: Digest, blob: Blob) -> Result<Hold, ToolchainError> {
-    let (hold, missing) = store.hold(&[digest]).await?;
+/// What has come together while the store was busy; a store behind a connection takes it in few calls.
+async fn store_some(store: &dyn BlobStore, mut blobs: Vec<(Digest, Blob)>) -> Result<Hold, ToolchainError> {
+    let digests: Vec<_> = blobs.iter().map(|(digest, _)| *digest).collect();
+    let (present, missing) = store.hold(&digests).await?;
     if missing.is_empty() {
-        return Ok(hold);
+        return Ok(present);
     }
-    store.write(digest, blob).await?;
-    let (hold, gone) = store.hold(&[digest]).await?;
+    let missing_too: HashSet<_> = missing.iter().copied().collect();
+    blobs.retain(|(digest, _)| missing_too.contains(digest));
+    for written in store.write_many(blobs).await {
+        written?;
+    }
+    let (arrived, gone) = store.hold(&missing).await?;
     match gone.first() {
-        None => Ok(hold),
+        None => Ok(present.and(arrived)),
         Some(digest) => Err(lre_store::StoreError::Missing(*digest).into()),
     }
 }

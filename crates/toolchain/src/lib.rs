@@ -20,6 +20,7 @@ mod obtain;
 mod progress;
 mod registry;
 mod resolve;
+mod scratch;
 mod sources;
 mod types;
 

@@ -8,7 +8,8 @@ use crate::import::Imported;
 use crate::lock::Locked;
 use crate::materialise::load_tree;
 use crate::progress::Progress;
-use crate::sources::{Cas, Source, Waiting, Wanted, add};
+use crate::scratch::Scratch;
+use crate::sources::{Cas, Source, Wanted, add};
 use lre_store::BlobStore;
 use std::fmt;
 use std::sync::Arc;
@@ -91,8 +92,8 @@ async fn from_peer(
 ) -> Result<Imported, ToolchainError> {
     let refused = |problem| ToolchainError::Source { text: address.to_owned(), problem: Some(problem) };
     let peer: Cas = address.parse().map_err(refused)?;
-    let waiting = Waiting::in_directory(access)?;
-    let upstream = peer.connect(access).await?.with_staging(waiting.staging.clone());
+    let scratch = Scratch::new(&access.directory)?;
+    let upstream = peer.connect(access).await?.with_staging(scratch.staging.clone());
     copy_tree(&upstream, store, locked.digest, progress).await
 }
 

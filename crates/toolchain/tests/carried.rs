@@ -341,7 +341,7 @@ async fn an_export_that_fails_leaves_no_file() {
     let folder = lab.at("out");
     fs::create_dir(&folder).unwrap();
     let mut failures = 0;
-    for sound in (0..).map(|n| n * 50) {
+    for sound in (0..).map(|n| n * 20) {
         let from = Faulty::after(sound, Fault::Io, lab.store.clone());
         let to = folder.join("cc.tar.zst");
         if export(&from, &lab.locked, &to, Arc::new(())).await.is_ok() {

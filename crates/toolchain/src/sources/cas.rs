@@ -3,12 +3,13 @@
 use super::{Finding, Found, SEARCHED, Tree, tools_in};
 use crate::access::Access;
 use crate::copy::copy_tree;
-use crate::error::{BadSource, ToolchainError, io_at};
+use crate::error::{BadSource, ToolchainError};
 use crate::layout::{Entry, Layout};
 use crate::materialise::load_tree;
+use crate::scratch::Scratch;
 use lre_model::{Digest, InputTree, Node, RelPath};
+use lre_store::StoreError;
 use lre_store::upstream::Upstream;
-use lre_store::{Staging, StoreError};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -119,8 +120,8 @@ impl Cas {
             }
         };
         let upstream = self.connect(finding.access).await?;
-        let staging = Waiting::in_directory(finding.access)?;
-        let upstream = upstream.with_staging(staging.staging.clone());
+        let scratch = Scratch::new(&finding.access.directory)?;
+        let upstream = upstream.with_staging(scratch.staging.clone());
         let copied = copy_tree(&upstream, finding.store, digest, &*finding.progress).await?;
         let (tree, hold) = load_tree(finding.store, digest).await?;
         Ok(Found {
@@ -131,23 +132,6 @@ impl Cas {
             source: format!("cas:{}", self.of(digest)),
             recipe: Vec::new(),
         })
-    }
-}
-
-/// Where large blobs wait; it goes with this value. On the file system of the store they move in by a link.
-pub(crate) struct Waiting {
-    pub(crate) staging: Staging,
-    _folder: tempfile::TempDir,
-}
-
-impl Waiting {
-    pub(crate) fn in_directory(access: &Access) -> Result<Self, ToolchainError> {
-        let at = &access.directory;
-        std::fs::create_dir_all(at).map_err(io_at("make the directory", at))?;
-        let folder = tempfile::Builder::new().prefix("peer-").tempdir_in(at);
-        let folder = folder.map_err(io_at("make a directory in it", at))?;
-        let staging = Staging::new(folder.path()).map_err(io_at("use the directory", folder.path()))?;
-        Ok(Self { staging, _folder: folder })
     }
 }
 

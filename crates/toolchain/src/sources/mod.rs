@@ -35,7 +35,6 @@ use std::sync::Arc;
 
 pub use archive::Archive;
 pub use cas::Cas;
-pub(crate) use cas::Waiting;
 pub use deb::Deb;
 pub use nix::Nix;
 pub use oci::Oci;
