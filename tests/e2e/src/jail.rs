@@ -37,8 +37,9 @@ while [ "$1" != -- ]; do
 done
 shift
 cd "$new"; mount -n --move . /
-if [ "$user" = - ]; then set -- chroot . /bin/sh -c 'cd "$0" && exec "$@"' "$cwd" "$@"
-else set -- chroot --userspec="$user:$user" --groups= . /bin/sh -c 'cd "$0" && exec "$@"' "$cwd" "$@"; fi
+last='umask "${UMASK:-022}"; cd "$0" && exec "$@"'
+if [ "$user" = - ]; then set -- chroot . /bin/sh -c "$last" "$cwd" "$@"
+else set -- chroot --userspec="$user:$user" --groups= . /bin/sh -c "$last" "$cwd" "$@"; fi
 exec "$@"
 "#;
 
@@ -54,7 +55,7 @@ impl Root {
     }
 
     /// `program` (a path inside), to be run in `cwd` with only `visible` of this machine's folders in sight, and with
-    /// an empty environment but for a PATH.
+    /// an empty environment but for a PATH. The variable `UMASK`, if there is one, is its umask.
     ///
     /// `user` needs root outside; `None` is whoever calls. For an ordinary caller the command sees itself as uid 0 of
     /// a namespace that holds nobody else; outside it is the caller all the time.

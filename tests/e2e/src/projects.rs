@@ -1,4 +1,4 @@
-//! The two projects that are built.
+//! The projects that are built.
 use crate::binary;
 use crate::jail::Root;
 use anyhow::{Context, Result};
@@ -9,6 +9,11 @@ use std::path::Path;
 /// The example of this repository, as a user would have checked it out.
 pub fn inkwell(into: &Path) -> Result<()> {
     copy(&binary::workspace().join("examples/inkwell"), into)
+}
+
+/// The example in three languages.
+pub fn trilogue(into: &Path) -> Result<()> {
+    copy(&binary::workspace().join("examples/trilogue"), into)
 }
 
 /// GoogleTest's sources as Debian ships them, with a BUILD file of ours.

@@ -1,6 +1,7 @@
 //! A machine with a server and one project on it, and the people who build that with Bazel.
 use crate::bazel::{Bazel, Build, Version, write_stubs};
 use crate::jail::{Root, is_root};
+use crate::packages::Packages;
 use crate::projects;
 use crate::serve::{Home, Serve, said};
 use anyhow::{Context, Result, ensure};
@@ -26,8 +27,28 @@ pub struct World {
 }
 
 /// How somebody's surroundings differ.
-const THEIRS: [(&str, &str); 4] =
-    [("LANG", "de_DE.UTF-8"), ("TZ", "Asia/Tokyo"), ("EDITOR", "ed"), ("CC", "/opt/bin/cc")];
+const THEIRS: [(&str, &str); 6] = [
+    ("LANG", "de_DE.UTF-8"),
+    ("LC_ALL", "tr_TR.UTF-8"),
+    ("TZ", "Asia/Tokyo"),
+    ("EDITOR", "ed"),
+    ("CC", "/opt/bin/cc"),
+    ("UMASK", "077"),
+];
+
+/// The toolchain that speaks all languages of `examples/trilogue`, as a source.
+pub const EVERYTHING: &str = "deb:g++,openjdk-17-jdk-headless,rustc";
+
+/// Brings [`EVERYTHING`] under the name `all`, resolved against this machine's mirrors as for any user; packages that
+/// the cache of the tests has are not fetched again.
+pub fn install_everything(home: &Home) -> Result<()> {
+    let downloads = home.store().join("toolchains/incoming/downloads");
+    fs::create_dir_all(&downloads)?;
+    for (sha256, file) in Packages::of_this_checkout("toolchains-all").files()? {
+        fs::copy(&file, downloads.join(format!("{sha256}.deb")))?;
+    }
+    home.must(&["toolchain", "add", "all", "--from", EVERYTHING]).map(drop)
+}
 
 impl World {
     /// With the C++ compiler of this machine, captured.
@@ -43,19 +64,24 @@ impl World {
         project: impl Fn(&Path) -> Result<()>,
         install: impl Fn(&Home) -> Result<()>,
     ) -> Result<Self> {
-        let root = version.packages().ready()?;
-        let home = Home::new()?;
-        let server = home.serve()?;
-        install(&home)?;
-        let workspace = home.work().join("project");
-        project(&workspace)?;
-        let world = Self { version, root, server, home, workspace };
+        let world = Self::bare(version, install)?;
+        project(&world.workspace)?;
         world.lre(&["init", "--client", "bazel", "--yes"])?;
         world.lre(&["init", "--check"])?;
         if version == Version::V7 {
             projects::use_module(&world.workspace)?;
         }
         Ok(world)
+    }
+
+    /// With toolchains, and no project yet.
+    pub fn bare(version: Version, install: impl Fn(&Home) -> Result<()>) -> Result<Self> {
+        let root = version.packages().ready()?;
+        let home = Home::new()?;
+        let server = home.serve()?;
+        install(&home)?;
+        let workspace = home.work().join("project");
+        Ok(Self { version, root, server, home, workspace })
     }
 
     /// `lre` in the workspace; it must succeed.
@@ -106,6 +132,11 @@ impl World {
         }
         let environment = THEIRS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         Ok(self.person(user, home, workspace, environment))
+    }
+
+    /// Whoever set it up, on a machine that has in `root` what the toolchain has, at the same paths, and Bazel.
+    pub fn at_home_in(&self, root: Root) -> Result<Bazel> {
+        Ok(Bazel { root, ..self.first_person()? })
     }
 
     fn person(

@@ -53,21 +53,33 @@ impl Packages {
     ///
     /// Several processes may ask at once: the first works, the others wait for it. Other sets wait for nothing.
     pub fn ready(&self) -> Result<Root> {
+        let (lock, _guard) = self.fetched()?;
+        let root = self.cache.join("roots").join(format!("{}-{}", unpack::LAYOUT, lock.digest()));
+        if !root.exists() {
+            let files: Vec<PathBuf> = lock.packages().iter().map(|pinned| self.file(pinned)).collect();
+            eprintln!("packages: unpacking {} packages into {}", files.len(), root.display());
+            unpack::into(&files, &root)?;
+        }
+        Ok(Root::new(root))
+    }
+
+    /// Fetches what is missing, and returns each package's digest and file.
+    pub fn files(&self) -> Result<Vec<(String, PathBuf)>> {
+        let (lock, _guard) = self.fetched()?;
+        Ok(lock.packages().iter().map(|pinned| (pinned.sha256.clone(), self.file(pinned))).collect())
+    }
+
+    /// What there is now of the lock, and the lock on the cache: while it lives nobody else works on this set.
+    fn fetched(&self) -> Result<(Lock, File)> {
         let lock = Lock::read(&self.lock)?;
         fs::create_dir_all(&self.cache).with_context(|| format!("the cache {}", self.cache.display()))?;
         let guard = File::create(self.cache.join(format!("busy-{}", self.name())))?;
         guard.lock().context("the cache cannot be locked")?;
         let lock = self.settled(lock)?;
         self.fetch(&lock)?;
-        let root = self.cache.join("roots").join(lock.digest());
-        if !root.exists() {
-            let files: Vec<PathBuf> = lock.packages().iter().map(|pinned| self.file(pinned)).collect();
-            eprintln!("packages: unpacking {} packages into {}", files.len(), root.display());
-            unpack::into(&files, &root)?;
-        }
         // The indexes are as large as the packages, and stale by the time they would be needed again.
         let _ = fs::remove_dir_all(self.apt());
-        Ok(Root::new(root))
+        Ok((lock, guard))
     }
 
     /// Resolves the closure anew against the package index of the set's release and writes the lock file.

@@ -125,6 +125,14 @@ pub(super) const SETS: &[Set] = &[
         wanted: &["g++", "openjdk-17-jdk-headless", "rustc"],
         alone: &[],
     },
+    // The same, and a Bazel that runs in it: somebody's own machine with the toolchain at the same paths.
+    Set {
+        name: "workstation",
+        suite: "bookworm",
+        base: true,
+        wanted: &["g++", "openjdk-17-jdk-headless", "rustc", "libgrpc++1.51", "libprotobuf32"],
+        alone: &["bazel-bootstrap", "bazel-bootstrap-data"],
+    },
     Set {
         name: "llvm",
         suite: "bookworm",
