@@ -15,7 +15,8 @@ pub struct Access {
     pub directory: PathBuf,
     /// Nothing is fetched over a network.
     pub offline: bool,
-    /// Where Debian's packages are, for a machine whose own `apt` cannot be used: the address above `pool/`.
+    /// Where Debian's packages are, before the mirrors of this machine's own `apt` or in place of them: the address
+    /// above `pool/`. Several with spaces between them are asked in order: security updates have one of their own.
     pub debian_mirror: Option<String>,
     /// Where Nix store paths are looked for when this machine has none: addresses of binary caches.
     pub nix_caches: Vec<String>,

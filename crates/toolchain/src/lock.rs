@@ -263,6 +263,17 @@ mod tests {
     }
 
     #[test]
+    fn a_recipe_is_kept_and_where_there_is_none_nothing_is_said() {
+        assert!(!lock().to_text().contains("recipe"));
+        let mut lock = lock();
+        let recipe = vec!["rules 1".to_owned(), "a line".to_owned()];
+        lock.put(Locked { recipe: recipe.clone(), ..locked("packages", Kind::Rootfs) });
+        let read = LockFile::parse(&lock.to_text(), "lre.lock").unwrap();
+        assert_eq!(read, lock);
+        assert_eq!(Locked::new(&read.get("packages").unwrap().toolchain(), Facts::default()).recipe, recipe);
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_place_and_hint() {
         let text = lock().to_text();
         for (from, to, says) in [

@@ -8,6 +8,7 @@ use crate::error::ToolchainError;
 use crate::import::Warning;
 use crate::intake::Intake;
 use crate::layout::{Entry, Layout};
+use lre_model::RelPath;
 use std::cell::Cell;
 use std::io::{self, Read};
 use tar::EntryType;
@@ -28,6 +29,22 @@ pub(crate) fn read_tar(
     warnings: &mut Vec<Warning>,
     whiteouts: Whiteouts,
 ) -> Result<(), ToolchainError> {
+    read_tar_of(reader, what, intake, layout, warnings, whiteouts, &|_| true)
+}
+
+/// As [`read_tar`], without what is not wanted: its content is not taken in.
+///
+/// # Errors
+/// As [`read_tar`]; a hard link to what is not wanted is one to nothing.
+pub(crate) fn read_tar_of(
+    reader: impl Read,
+    what: &str,
+    intake: &Intake,
+    layout: &mut Layout,
+    warnings: &mut Vec<Warning>,
+    whiteouts: Whiteouts,
+    wanted: &dyn Fn(&RelPath) -> bool,
+) -> Result<(), ToolchainError> {
     let position = Position { headers_left: Cell::new(u64::MAX), at: Cell::new(0), ended: Cell::new(false) };
     let mut archive = tar::Archive::new(Watched { reader, position: &position });
     let mut unpack = Unpack::new(what, layout, warnings, whiteouts);
@@ -45,7 +62,7 @@ pub(crate) fn read_tar(
         let Some(entry) = entries.next() else { break };
         position.headers_left.set(u64::MAX);
         let mut entry = entry.map_err(broken)?;
-        unpack_entry(&mut entry, &mut unpack, intake)?;
+        unpack_entry(&mut entry, &mut unpack, intake, wanted)?;
         // What has content and should not.
         io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
     }
@@ -62,6 +79,7 @@ fn unpack_entry(
     entry: &mut tar::Entry<'_, impl Read>,
     unpack: &mut Unpack<'_>,
     intake: &Intake,
+    wanted: &dyn Fn(&RelPath) -> bool,
 ) -> Result<(), ToolchainError> {
     let name = entry.path_bytes().into_owned();
     let kind = entry.header().entry_type();
@@ -72,7 +90,7 @@ fn unpack_entry(
     // So it was before there was a type for directories.
     let old = matches!(kind, EntryType::Regular | EntryType::Continuous) && name.ends_with(b"/");
     let directory = old || kind == EntryType::Directory;
-    let Some(path) = unpack.place(&name, directory)? else { return Ok(()) };
+    let Some(path) = unpack.place(&name, directory)?.filter(wanted) else { return Ok(()) };
     let mode = entry.header().mode().map_err(|e| unpack.refused(&name, e))?;
     if attributes {
         unpack.attributes(&path);

@@ -30,6 +30,7 @@ fn main() {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["launcher"] => lre_sandbox::launcher::main(),
+        ["resolve", folder] => return runtime().block_on(resolved(Path::new(folder))),
         ["import", folder] => return println!("{}", runtime().block_on(pinned(Path::new(folder))).imported.digest),
         _ => {}
     }
@@ -47,6 +48,11 @@ fn main() {
             runtime().block_on(embedded(name));
             println!("test {name} ... ok");
         }
+    }
+    if wanted("resolve") {
+        println!("test resolve ...");
+        runtime().block_on(packages_are_resolved_by_anybody());
+        println!("test resolve ... ok");
     }
     if wanted("gone") {
         println!("test gone ...");
@@ -98,28 +104,29 @@ fn wanted(source: &Source) -> Wanted {
 /// TOOLCHAINS 4: "same digest when rebuilt from the lock by another user with umask 077".
 async fn a_stranger_has_the_same_tree_from_the_lock_alone(packages: &Packages, added: &Added) {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let mut lock = LockFile::default();
     lock.put(Locked::new(&added.toolchain, Facts::default()));
     lock.write(&dir.path().join("lre.lock")).unwrap();
     packages.lay_out(&Access::at(dir.path().join("incoming")));
+    let said = by_a_stranger("import", dir.path());
+    assert_eq!(Digest::from_text(said.trim()).unwrap(), added.toolchain.digest);
+}
+
+/// What this program says when it is called so by somebody else, whose files nobody may read.
+fn by_a_stranger(what: &str, folder: &Path) -> String {
     let program = std::env::current_exe().unwrap();
+    // It must reach the program, wherever the target directory is, and write into the folder.
+    let copy = folder.join("program");
+    std::fs::copy(&program, &copy).unwrap();
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", "umask 077; exec \"$0\" import \"$1\""]).arg(&program).arg(dir.path());
+    command.args(["-c", "umask 077; exec \"$0\" \"$1\" \"$2\""]).arg(copy).arg(what).arg(folder);
     if rustix::process::geteuid().is_root() {
-        // It must reach the program, wherever the target directory is, and write where the packages are.
-        let copy = dir.path().join("program");
-        std::fs::copy(&program, &copy).unwrap();
-        command = Command::new("/bin/sh");
-        command.args(["-c", "umask 077; exec \"$0\" import \"$1\""]).arg(copy).arg(dir.path());
-        give(dir.path());
+        give(folder);
         command.uid(STRANGER).gid(STRANGER);
     }
-    let output = command.current_dir(dir.path()).env("HOME", "/nonexistent").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let digest = Digest::from_text(String::from_utf8(output.stdout).unwrap().trim()).unwrap();
-    assert_eq!(digest, added.toolchain.digest);
+    let output = command.current_dir(folder).env("HOME", "/nonexistent").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Gives a folder to the stranger.
@@ -127,10 +134,9 @@ fn give(folder: &Path) {
     std::os::unix::fs::chown(folder, Some(STRANGER), Some(STRANGER)).unwrap();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => give(&path),
-            // The packages are links to those in the cache, which stay whose they are.
-            false => {}
+        // The packages are links to those in the cache, which stay whose they are.
+        if path.is_dir() {
+            give(&path);
         }
     }
 }
@@ -226,6 +232,30 @@ fn works(sandbox: &Sandbox<'_>, script: &str, says: &str) {
     let stderr = String::from_utf8_lossy(&probed.stderr);
     assert_eq!(ended.how, How::Exited(0), "{script}: {stderr}");
     assert_eq!(String::from_utf8_lossy(&probed.stdout), says, "{script}: {stderr}");
+}
+
+/// With the machine's own mirrors and apt, and nothing of either changed.
+async fn packages_are_resolved_by_anybody() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = by_a_stranger("resolve", dir.path());
+    let recipe = deb::Recipe::parse(said.lines()).unwrap();
+    let has = |name: &str| recipe.packages().iter().any(|pinned| pinned.name == name && pinned.size_bytes > 0);
+    for name in deb::BASE.iter().chain(&["make", "libc6"]) {
+        assert!(has(name), "{name} in {said}");
+    }
+    assert!(!has("gcc"), "nothing that is not needed: {said}");
+    let access = Access::at(dir.path().join("incoming"));
+    let refused = deb::resolve(&["no-such-package".to_owned()], &access, Arc::new(())).await.unwrap_err().to_string();
+    assert!(refused.contains("Unable to locate package no-such-package"), "{refused}");
+    let left = std::fs::read_dir(&access.directory).unwrap().count();
+    assert_eq!(left, 0, "apt's indexes are not kept");
+}
+
+/// For [`packages_are_resolved_by_anybody`].
+async fn resolved(folder: &Path) {
+    let access = Access::at(folder.join("incoming-of-a-stranger"));
+    let recipe = deb::resolve(&["make".to_owned()], &access, Arc::new(())).await.unwrap();
+    recipe.lines().iter().for_each(|line| println!("{line}"));
 }
 
 /// "Pools drop old versions" (TOOLCHAINS 4). The archive that this machine uses has never had these.

@@ -45,6 +45,12 @@ pub const EMBEDDED: &[Embedded] = &[
 
 const CC: &[&str] = &["gcc", "g++", "binutils", "make"];
 
+/// What whoever starts a project must know to choose, one line for each way.
+pub const CHOICE: [&str; 2] = [
+    "capture  this machine's compiler, frozen: nothing is fetched; others get it from you, as a peer or in a file",
+    "deb      Debian's packages, pinned in lre.lock: some 80 MB once; anybody makes the same from lre.lock alone",
+];
+
 impl Embedded {
     /// The one of this name.
     #[must_use]
@@ -91,5 +97,6 @@ mod tests {
             assert_eq!(Embedded::named(embedded.name), Some(embedded));
             assert!(embedded.what.len() < 80, "one line: {}", embedded.what);
         }
+        assert!(CHOICE.iter().all(|line| line.len() < 120));
     }
 }

@@ -31,6 +31,8 @@ pub(super) type Wanted<'a> = (String, PathBuf, &'a Pinned);
 #[derive(Debug, Clone)]
 pub(super) struct Downloads {
     folder: PathBuf,
+    /// Whether apt fetches. It knows proxies and transports of its own; without it there is HTTP.
+    by_apt: bool,
     _lock: Arc<File>,
 }
 
@@ -57,7 +59,13 @@ impl Downloads {
         let lock = File::create(&path).map_err(io_at("write the file", &path))?;
         lock.lock().map_err(io_at("lock the file", &path))?;
         sweep(&folder).map_err(io_at("look into the directory", &folder))?;
-        Ok(Self { folder, _lock: Arc::new(lock) })
+        Ok(Self { folder, by_apt: apt::fetches(), _lock: Arc::new(lock) })
+    }
+
+    /// As on a machine without apt.
+    #[cfg(test)]
+    pub fn without_apt(self) -> Self {
+        Self { by_apt: false, ..self }
     }
 
     /// Where a package is when it is here.
@@ -97,7 +105,7 @@ impl Downloads {
             );
             return Err(ToolchainError::unusable(name, problem));
         }
-        let archives = archives(access);
+        let archives = self.archives(access);
         if archives.is_empty() {
             return Err(ToolchainError::NotFound {
                 what: "a mirror of Debian's packages".to_owned(),
@@ -130,7 +138,7 @@ impl Downloads {
         };
         let wanted: Vec<_> = failed.iter().map(|f| (address(f.pinned), self.part(f.pinned), f.pinned)).collect();
         let (mounted, remote): (Vec<_>, Vec<_>) = wanted.iter().partition(|(address, ..)| address.starts_with(FILE));
-        let mut said = if apt::fetches() {
+        let mut said = if self.by_apt {
             apt::fetch(&remote, &|address| progress.begins(address))?
         } else {
             by_http(&remote, access, &|address| progress.begins(address))
@@ -173,6 +181,20 @@ impl Downloads {
         }
     }
 
+    /// The user's own mirrors before the machine's: whoever names one means it.
+    fn archives(&self, access: &Access) -> Vec<String> {
+        let configured = access.debian_mirror.iter().flat_map(|mirrors| mirrors.split_whitespace().map(str::to_owned));
+        let own = if self.by_apt { apt::archives() } else { Vec::new() };
+        let mut archives: Vec<String> = Vec::new();
+        for archive in configured.chain(own) {
+            let archive = archive.trim_end_matches('/').to_owned();
+            if !archives.contains(&archive) {
+                archives.push(archive);
+            }
+        }
+        archives
+    }
+
     /// Forgets the packages of a recipe.
     pub fn remove(&self, recipe: &Recipe) -> Result<(), ToolchainError> {
         recipe.packages().iter().try_for_each(|pinned| removed(&self.file(pinned)))
@@ -207,19 +229,6 @@ fn digest_of(file: &Path) -> Result<Option<(String, u64)>, ToolchainError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(io_at("read the file", file)(e)),
     }
-}
-
-/// The user's own mirrors before the machine's: whoever names one means it.
-fn archives(access: &Access) -> Vec<String> {
-    let configured = access.debian_mirror.iter().flat_map(|mirrors| mirrors.split_whitespace().map(str::to_owned));
-    let mut archives: Vec<String> = Vec::new();
-    for archive in configured.chain(apt::archives()) {
-        let archive = archive.trim_end_matches('/').to_owned();
-        if !archives.contains(&archive) {
-            archives.push(archive);
-        }
-    }
-    archives
 }
 
 /// Whether this says that the archive does not have it, and not that the archive could not be asked.

@@ -10,6 +10,8 @@ mod embedded;
 mod fetch;
 mod recipe;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use super::{Finding, Found, SEARCHED, Tree, tools_in};
@@ -25,7 +27,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use embedded::{EMBEDDED, Embedded};
+pub use embedded::{CHOICE, EMBEDDED, Embedded};
 pub use recipe::{Pinned, Recipe};
 
 /// What every tree has besides the packages that are named. Packages do not say that they need these: Debian calls

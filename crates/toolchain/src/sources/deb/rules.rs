@@ -74,18 +74,22 @@ const JAVA_HOMES: &str = "usr/lib/jvm";
 /// The keystore that a script of `ca-certificates-java` makes of all authorities' certificates, with Java.
 const JAVA_AUTHORITIES: &str = "etc/ssl/certs/java/cacerts";
 
+/// Whether what a package has at `path` is part of the tree at all.
+pub(super) fn is_wanted(path: &RelPath) -> bool {
+    let names: Vec<&str> = path.segments().iter().map(String::as_str).collect();
+    match names[..] {
+        [] => false,
+        [top] if MERGED.contains(&top) => false,
+        [top, ..] if NOT_OF_TOOLS.contains(&top) => false,
+        ["etc", name, ..] => !NOT_OF_TOOLS_IN_ETC.contains(&name),
+        ["usr", "share", name, ..] => !FOR_PEOPLE.contains(&name),
+        _ => true,
+    }
+}
+
 /// Where an entry of a package stands in the tree; nothing for what is left out.
 pub(super) fn place(path: &RelPath, entry: &Entry) -> Result<Option<(RelPath, Entry)>, BadPath> {
-    let names: Vec<&str> = path.segments().iter().map(String::as_str).collect();
-    let left_out = match names[..] {
-        [] => true,
-        [top] if MERGED.contains(&top) => true,
-        [top, ..] if NOT_OF_TOOLS.contains(&top) => true,
-        ["etc", name, ..] => NOT_OF_TOOLS_IN_ETC.contains(&name),
-        ["usr", "share", name, ..] => FOR_PEOPLE.contains(&name),
-        _ => false,
-    };
-    if left_out {
+    if !is_wanted(path) {
         return Ok(None);
     }
     let to = merged(path)?;
@@ -96,7 +100,7 @@ pub(super) fn place(path: &RelPath, entry: &Entry) -> Result<Option<(RelPath, En
     }
     // What climbs to the top has one more step to climb from `usr`.
     let climbs = target.split('/').take_while(|part| *part == "..").count();
-    let moved = to != *path && climbs > 0 && climbs + 1 >= names.len();
+    let moved = to != *path && climbs > 0 && climbs + 1 >= path.segments().len();
     let target = if moved { format!("../{target}") } else { target.clone() };
     Ok(Some((to, Entry::Symlink { target })))
 }
