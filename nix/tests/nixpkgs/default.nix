@@ -1,6 +1,6 @@
-# Packages made of programs that were not built by Nix: `programs/usual` has a static bash and busybox, `programs/cc` (where it
-# is needed) a gcc as a distribution has it, with the libraries that it loads.
-{ programs ? ./programs, cc ? programs + "/cc" }: let
+# Packages made of programs that were not built by Nix: `programs/usual` has a static bash and busybox; `programs/cc.hash`, where
+# a compiler is needed, the narHash of a gcc as a distribution has it, with the libraries that it loads.
+{ programs ? ./programs }: let
   lib = import ./lib.nix;
   system = "x86_64-linux";
 
@@ -12,6 +12,15 @@
   script = text: [ "-euc" text ];
 
   runCommand = name: env: text: build (env // { inherit name; args = script text; });
+
+  # What somebody has put into the store before, known by its content, as a fetched source is. It is too large to lie in this
+  # flake, which is copied whenever it is used.
+  unpacked = build {
+    name = "gcc-unpacked";
+    outputHashMode = "recursive";
+    outputHash = lib.removeSuffix "\n" (builtins.readFile (programs + "/cc.hash"));
+    args = script "echo gcc-unpacked is not in the store >&2; exit 1";
+  };
 
   # Stands for a program of which nothing but its name matters.
   named = name: programs: runCommand name { inherit programs; } ''
@@ -38,7 +47,7 @@
     gzip = usual;
     runtimeShell = "${usual}/bin/bash";
 
-    stdenv.cc = if builtins.pathExists cc then import ./gcc.nix { inherit build script; tools = usual; unpacked = cc; } else
+    stdenv.cc = if builtins.pathExists (programs + "/cc.hash") then import ./gcc.nix { inherit build script unpacked; tools = usual; } else
       named "gcc" [ "cc" "c++" ] // { cc = named "gcc-unwrapped" [ "gcov" ]; bintools = named "binutils" [ "ar" "ld" ]; };
 
     jdk17_headless = let jdk = named "jdk" [ "java" "javac" ]; in jdk // { home = "${jdk}/lib/openjdk"; };

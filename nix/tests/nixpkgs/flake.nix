@@ -2,9 +2,6 @@
   description = "Stand-in for nixpkgs: its library, and a few packages made of the programs in ./programs";
   outputs = { self }: {
     lib = import ./lib.nix;
-    legacyPackages.x86_64-linux = import ./. {
-      # As it lies in this flake: a part that is taken out by itself is one more copy.
-      cc = self + "/programs/cc";
-    };
+    legacyPackages.x86_64-linux = import ./. { };
   };
 }

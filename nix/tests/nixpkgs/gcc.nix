@@ -15,9 +15,11 @@
         [ -f $file ] && [ ! -L $file ] && [ $file != $loader ] || continue
         [ "$(head -c 4 $file)" = "$(printf '\177ELF')" ] || continue
         case $file in *.o|*/libc.so.6) continue;; esac
-        patch --set-rpath $out/lib/x86_64-linux-gnu:$out/usr/lib/x86_64-linux-gnu $out/$file
-        case $file in *.so*) continue;; esac
-        patch --set-interpreter $out/$loader $out/$file
+        case $file in
+          *.so*) interpreter= ;;
+          *) interpreter="--set-interpreter $out/$loader" ;;
+        esac
+        patch $interpreter --set-rpath $out/lib/x86_64-linux-gnu:$out/usr/lib/x86_64-linux-gnu $out/$file
       done
       mkdir bin lib64
       ln -s ../usr/bin/gcov-12 bin/gcov

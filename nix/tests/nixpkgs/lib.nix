@@ -9,6 +9,8 @@ let
     splitString = separator: string: filter isString (builtins.split (escapeRegex separator) string);
     hasPrefix = prefix: string: substring 0 (stringLength prefix) string == prefix;
     removePrefix = prefix: string: if hasPrefix prefix string then substring (stringLength prefix) (-1) string else string;
+    removeSuffix = suffix: string: let n = stringLength string - stringLength suffix; in
+      if n >= 0 && substring n (-1) string == suffix then substring 0 n string else string;
     escapeShellArg = argument: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] (toString argument)}'";
     escapeShellArgs = arguments: concatStringsSep " " (map escapeShellArg arguments);
     makeBinPath = packages: concatStringsSep ":" (map (package: "${package}/bin") packages);

@@ -100,10 +100,14 @@ impl Nix {
 
     /// Gives the stand-in for nixpkgs a gcc, made of Debian's. Without it there is one that does nothing.
     pub fn with_compiler(self) -> Result<Self> {
-        let to = self.flake("nixpkgs/programs/cc");
-        compiler(Packages::of_this_checkout("toolchains-all").ready()?.path(), &to)?;
+        let tree = self.path().join("gcc-unpacked");
+        compiler(Packages::of_this_checkout("toolchains-all").ready()?.path(), &tree)?;
         let patchelf = Packages::of_this_checkout("nix-2.8").ready()?.path().join("usr/bin/patchelf");
-        fs::copy(patchelf, to.join("usr/bin/patchelf"))?;
+        fs::copy(patchelf, tree.join("usr/bin/patchelf"))?;
+        let path = self.must(self.path(), &["store", "add-path", "gcc-unpacked"])?;
+        let hash = self.command(self.path(), "nix-store", &["--query", "--hash", &path]).output()?;
+        fs::write(self.flake("nixpkgs/programs/cc.hash"), hash.stdout)?;
+        fs::remove_dir_all(tree)?;
         Ok(self)
     }
 
