@@ -162,20 +162,20 @@ fn added(output: &Output) -> serde_json::Value {
 }
 
 /// The same closure with Nix, from caches in each compression, over HTTP, and from a flake: one tree, and it runs.
-fn one_digest_from_everywhere(set: &str) {
+fn one_digest_from_everywhere(set: &str, compressions: &[&str]) {
     let world = World::new(set);
     let source = format!("nix:{}", world.hello);
     let first = added(&world.add_from_store("store", &source));
     assert_eq!(first["kind"], "nix");
     assert_eq!(first["source"], source);
     assert_eq!(first["environment"]["PATH"], format!("{}/bin", world.hello));
-    for compression in ["xz", "zstd", "none"] {
+    for compression in compressions {
         let cache = world.cache(compression);
         let address = format!("file://{}", cache.display());
         let again = added(&world.add_from_cache(&format!("store-{compression}"), &address, &world.public_key));
         assert_eq!(again, first, "{compression}");
     }
-    let web = serve(world.cache("xz"));
+    let web = serve(world.cache(compressions[0]));
     let again = added(&world.add_from_cache("store-http", &web, &world.public_key));
     assert_eq!(again, first);
     // Built by Nix when it is added, and then pinned by its path.
@@ -211,17 +211,17 @@ fn one_digest_from_everywhere(set: &str) {
 
 #[test]
 fn one_digest_from_everywhere_with_2_8() {
-    one_digest_from_everywhere("nix-2.8");
+    one_digest_from_everywhere("nix-2.8", &["xz"]);
 }
 
 #[test]
 fn one_digest_from_everywhere_with_2_26() {
-    one_digest_from_everywhere("nix-2.26");
+    one_digest_from_everywhere("nix-2.26", &["zstd", "xz", "gzip"]);
 }
 
 #[test]
 fn one_digest_from_everywhere_with_2_34() {
-    one_digest_from_everywhere("bazel-7");
+    one_digest_from_everywhere("bazel-7", &["zstd"]);
 }
 
 /// A copy of a cache, for lies.
@@ -281,7 +281,7 @@ fn a_cache_that_lies_or_lacks_is_refused_by_name() {
     fs::write(world.nix.path().join("key-2"), secret).unwrap();
     let other = must(&world.nix, "sh", &["-c", "nix key convert-secret-to-public <key-2"]);
     world.refused(&plain, &other, &[hello, "its signature by `test-1` is not valid"]);
-    world.refused(&plain, "test-1", &["nix_keys", "`name:base64`"]);
+    world.refused(&plain, "test-1", &["`test-1`", "`name:base64`"]);
 
     // What is signed.
     for (name, from, to) in [("references", "References: ", "References: \nX: "), ("size", "NarSize: ", "NarSize: 1")] {

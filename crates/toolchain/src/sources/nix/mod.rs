@@ -55,8 +55,18 @@ impl FromStr for Nix {
                 Err(format!("`{text}` is not an installable"))
             };
         }
-        let paths = text.split(',').map(|path| Ok(path.parse::<StorePath>()?.to_string()));
-        Ok(Self::Paths(paths.collect::<Result<_, String>>()?))
+        let mut paths = Vec::new();
+        for path in text.split(',') {
+            let path: StorePath = path.parse()?;
+            if path.name().ends_with(".drv") {
+                return Err(format!("`{path}` says how something is built; give the path of what comes out"));
+            }
+            let path = path.to_string();
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        Ok(Self::Paths(paths))
     }
 }
 
@@ -230,5 +240,39 @@ fn not_built(installable: &str, silent: Silent) -> ToolchainError {
             hint: "install Nix, or give the store path: `nix:/nix/store/HASH-NAME`".to_owned(),
         },
         Silent::Failed(problem) => ToolchainError::unusable(installable, format!("it cannot be built: {problem}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "/nix/store/0s8qlnzdyikmk4i9lkjgsvnkd3lp6csh-a";
+    const B: &str = "/nix/store/1s8qlnzdyikmk4i9lkjgsvnkd3lp6csh-b";
+
+    #[test]
+    fn paths_are_pinned_and_installables_are_not() {
+        let both: Nix = format!("{B},{A}/,{B}").parse().unwrap();
+        assert_eq!(both.to_string(), format!("{B},{A}"), "in the user's order, which is that of PATH");
+        assert_eq!(both.pinned(), Some(format!("nix:{B},{A}")));
+        for installable in [".#lre-cc", "nixpkgs#gcc", "github:o/r/0123?dir=x#a.b", "path:/x#y", "/home/me/flake#cc"] {
+            let read: Nix = installable.parse().unwrap();
+            assert_eq!((read.to_string(), read.pinned()), (installable.to_owned(), None));
+        }
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for (bad, says) in [
+            (format!("{A}/bin/cc"), "inside of a store path"),
+            (format!("{A}.drv"), "what comes out"),
+            (format!("{A},"), "below /nix/store"),
+            ("/nix/store/gcc".to_owned(), "too short"),
+            ("--help".to_owned(), "not an installable"),
+            ("a b".to_owned(), "not an installable"),
+        ] {
+            let refused = bad.parse::<Nix>().unwrap_err();
+            assert!(refused.contains(says), "{bad}: {refused}");
+        }
     }
 }
