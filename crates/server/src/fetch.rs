@@ -115,7 +115,7 @@ impl Fetcher {
             Err(e) => vec![format!("the store of this server: {}", in_full(&e))],
         };
         for peer in &self.peers {
-            match self.from_peer(peer, digest).await {
+            match self.bring_from(peer, digest).await {
                 Ok(imported) => {
                     let source = format!("cas:{}", peer.address.of(digest));
                     let (files, bytes) = (imported.files, imported.bytes);
@@ -128,7 +128,7 @@ impl Fetcher {
         Err(tried.join("; "))
     }
 
-    async fn from_peer(&self, peer: &Peer, digest: Digest) -> Result<Imported, String> {
+    async fn bring_from(&self, peer: &Peer, digest: Digest) -> Result<Imported, String> {
         if let Some((until, why)) = peer.down()
             && Instant::now() < until
         {
