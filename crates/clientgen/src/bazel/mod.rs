@@ -9,8 +9,8 @@
 //! - From 9 on the rules of C++ are no longer built in. The package `generated-cc/cc` uses the built-in ones, and a
 //!   repository that `MODULE.bazel` declares those of `rules_cc`; `generated-cc/config` asks the Bazel that loads it
 //!   which are there, and the other is never loaded.
-//! - Rules of Java come from `rules_java` for all, which every version brings along. Bazel 4 is told of the toolchain by
-//!   flags of its own, in a configuration of their own (`--config=lre-bazel4`).
+//! - Rules of Java come from `rules_java` for all, which every version brings along. Bazel 4 is told of the toolchain
+//!   by flags of its own, in a configuration of their own (`--config=lre-bazel4`).
 mod choice;
 mod module;
 mod rc;

@@ -1,8 +1,8 @@
 //! The module `local-remote-execution`: one package for each language and each toolchain with a manifest.
 //!
 //! The folder lies in the project, and `//...` of a project with bzlmod goes into it: its packages are then loaded as
-//! packages of the project as well. So `BUILD` files load by the module's full name, in whose context alone `rules_java`
-//! and the like are visible, and no target is built by a pattern.
+//! packages of the project as well. So `BUILD` files load by the module's full name, in whose context alone
+//! `rules_java` and the like are visible, and no target is built by a pattern.
 mod cc;
 mod custom;
 mod java;
