@@ -28,6 +28,8 @@ struct Launcher {
     socket: UnixStream,
     process: std::process::Child,
     runs: u64,
+    /// Of all commands, in user mode and in the kernel.
+    processor: Duration,
 }
 
 impl Drop for Launcher {
@@ -50,7 +52,7 @@ impl<'s> Sandbox<'s> {
             _ => vec![Step::BindReadOnly { host: text(root), inside: text(Path::new(&toolchain.mount())) }],
         };
         Self {
-            launcher: Mutex::new(Launcher { socket, process, runs: 0 }),
+            launcher: Mutex::new(Launcher { socket, process, runs: 0, processor: Duration::ZERO }),
             directory: tempfile::tempdir().unwrap(),
             store,
             toolchain: toolchain.clone(),
@@ -59,10 +61,11 @@ impl<'s> Sandbox<'s> {
         }
     }
 
-    /// How many commands were run.
+    /// How many commands were run, and the processor time that all of them took.
     #[allow(dead_code, reason = "not every test that has a sandbox counts")]
-    pub fn runs(&self) -> u64 {
-        self.launcher.lock().unwrap().runs
+    pub fn spent(&self) -> (u64, Duration) {
+        let launcher = self.launcher.lock().unwrap();
+        (launcher.runs, launcher.processor)
     }
 
     /// Runs a command in /lre/exec with these inputs.
@@ -93,6 +96,7 @@ impl<'s> Sandbox<'s> {
         launcher.socket.read_exact(&mut body)?;
         let Reply::Ended { id: ended_id, ended } = decode(&body).map_err(io::Error::other)?;
         assert_eq!(ended_id, id);
+        launcher.processor += ended.usage.user + ended.usage.system;
         let exit_code = match &ended.how {
             How::Exited(code) => *code,
             How::Signaled(signal) => 128 + signal,

@@ -53,7 +53,7 @@ pub async fn gcc_with_java_and_rust(trees: &Trees) {
     let tree = Tree::of("toolchains-all", &tools)
         .with_symlink("etc/alternatives/java", &format!("{JVM}/bin/java"))
         .with_symlink("usr/bin/java", "/etc/alternatives/java")
-        .with_symlink("usr/bin/javac", &format!("../lib/jvm/java-1.17.0-openjdk-amd64/bin/javac"));
+        .with_symlink("usr/bin/javac", "../lib/jvm/java-1.17.0-openjdk-amd64/bin/javac");
     let facts = trees.facts(tree).await;
     let java = facts.java.clone().expect("it runs Java");
     assert_eq!((java.feature, java.home.as_str(), java.compiles), (17, JVM, true));

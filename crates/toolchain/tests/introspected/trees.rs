@@ -48,27 +48,25 @@ impl Trees {
         Self { directory, store, inodes }
     }
 
-    /// What a toolchain says of itself, and how many commands that took.
+    /// What a toolchain says of itself.
     pub async fn facts(&self, tree: Tree) -> Facts {
-        let (facts, runs) = self.ask(tree, None).await;
-        println!("  {runs} commands");
-        facts.unwrap()
+        self.ask(tree, None).await.unwrap()
     }
 
     /// Why a toolchain cannot be used.
     pub async fn refusal(&self, tree: Tree) -> Unfit {
-        refusal(self.ask(tree, None).await.0)
+        refusal(self.ask(tree, None).await)
     }
 
     pub async fn described(&self, tree: Tree, manifest: &Manifest) -> Facts {
-        self.ask(tree, Some(manifest)).await.0.unwrap()
+        self.ask(tree, Some(manifest)).await.unwrap()
     }
 
     pub async fn refusal_described(&self, tree: Tree, manifest: &Manifest) -> Unfit {
-        refusal(self.ask(tree, Some(manifest)).await.0)
+        refusal(self.ask(tree, Some(manifest)).await)
     }
 
-    async fn ask(&self, tree: Tree, manifest: Option<&Manifest>) -> (Result<Facts, ToolchainError>, u64) {
+    async fn ask(&self, tree: Tree, manifest: Option<&Manifest>) -> Result<Facts, ToolchainError> {
         let start = Instant::now();
         let imported = import_layout(&self.store, DigestFunction::Sha256, &tree.layout, Vec::new(), &()).await.unwrap();
         let into = self.directory.path().join("store/trees");
@@ -91,8 +89,10 @@ impl Trees {
             Some(manifest) => introspect_described(&sandbox, &toolchain, manifest).await,
             None => introspect(&sandbox, &toolchain).await,
         };
-        println!("  asked in {:.2?}", start.elapsed());
-        (facts, sandbox.runs())
+        // One command at a time: a server runs as many as it has slots.
+        let ((commands, processor), wall) = (sandbox.spent(), start.elapsed());
+        println!("  asked in {wall:.2?}: {commands} commands, {processor:.2?} of processor time");
+        facts
     }
 }
 
