@@ -7,6 +7,7 @@ mod lookups;
 mod overhead;
 mod report;
 mod stats;
+mod toolchain;
 mod world;
 
 use anyhow::Result;
@@ -22,9 +23,19 @@ async fn run() -> Result<()> {
     let mut world = world::World::start().await?;
     let bwrap = bubblewrap::Bubblewrap::find(world.rootfs(), world.directory.path())?;
     let mut report = report::Report::default();
-    overhead::trivial(&mut world, &bwrap, &mut report).await?;
-    overhead::thousand_inputs(&mut world, &bwrap, &mut report).await?;
-    lookups::lookups(&mut world, &mut report).await?;
+    // `bench toolchain` and the like: only what is named.
+    let only = std::env::args().nth(1);
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    if wanted("overhead") {
+        overhead::trivial(&mut world, &bwrap, &mut report).await?;
+        overhead::thousand_inputs(&mut world, &bwrap, &mut report).await?;
+    }
+    if wanted("lookups") {
+        lookups::lookups(&mut world, &mut report).await?;
+    }
+    if wanted("toolchain") {
+        toolchain::toolchain(&mut world, &mut report).await?;
+    }
     world.server.shutdown().await;
     // Absolute targets are for a quiet machine, so falling short is told and not an error.
     match report.fell_short() {

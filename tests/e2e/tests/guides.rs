@@ -39,12 +39,15 @@ fn an_image() {
 
 /// A docker-archive of Debian's gcc: a layer of packages, and one that an image's author added.
 fn write_image(file: &Path) {
-    let packages = Packages::of_this_checkout("musl").ready().unwrap();
+    let packages = Packages::of_this_checkout("toolchains-all").ready().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir_all(at("added/usr/bin")).unwrap();
     symlink("gcc", at("added/usr/bin/cc")).unwrap();
-    tar(&["-C", packages.path().to_str().unwrap(), "-cf", at("1.tar").to_str().unwrap(), "."]);
+    // Without the other languages of that set.
+    let without = ["usr/lib/jvm", "usr/lib/rustlib", "*/libLLVM*", "*/librustc*"].map(|path| format!("--exclude={path}"));
+    let from = ["-C", packages.path().to_str().unwrap(), "-cf", &at("1.tar").to_string_lossy(), "."].map(str::to_owned);
+    tar(&without.iter().chain(&from).map(String::as_str).collect::<Vec<_>>());
     tar(&["-C", at("added").to_str().unwrap(), "-cf", at("2.tar").to_str().unwrap(), "."]);
     let sha256 = |name: &str| {
         let output = Command::new("sha256sum").arg(at(name)).output().unwrap();

@@ -5,12 +5,14 @@ mod download;
 mod error;
 mod execute;
 mod inputs;
+mod prober;
 
 pub use action::{ActionSpec, Prepared};
 pub use download::stream_digests;
 pub use error::{ClientError, split_hint};
 pub use execute::{Executed, Options, Stage};
 pub use inputs::{Entry, Inputs, Limits};
+pub use prober::ActionProber;
 
 use crate::client::inputs::Content;
 use crate::config::Endpoint;
