@@ -40,7 +40,6 @@ impl World {
     }
 
     /// That it is refused, and nothing is left behind but what was fetched.
-    #[track_caller]
     pub(crate) async fn refused(&self, kind: Kind, source: &str) -> String {
         let refused = self.add(kind, source).await.unwrap_err().to_string();
         let left = fs::read_dir(&self.access.directory).into_iter().flatten().flatten();

@@ -109,8 +109,8 @@ fn unpack_entry(
                 _ => unpack.link(&name, path, &target),
             }
         }
-        EntryType::Char | EntryType::Block => Ok(unpack.left_out(&path, "a device")),
-        EntryType::Fifo => Ok(unpack.left_out(&path, "a named pipe")),
+        EntryType::Char | EntryType::Block => unpack.left_out(&path, "a device"),
+        EntryType::Fifo => unpack.left_out(&path, "a named pipe"),
         other => Err(unpack.refused(&name, format!("entries of type {:?} are not known", char::from(other.as_byte())))),
     }
 }

@@ -154,8 +154,9 @@ impl<'a> Unpack<'a> {
     }
 
     /// What a tree does not hold.
-    pub(crate) fn left_out(&mut self, path: &RelPath, kind: &'static str) {
+    pub(crate) fn left_out(&mut self, path: &RelPath, kind: &'static str) -> Result<(), ToolchainError> {
         self.warnings.push(Warning::Special { path: shown(path), kind });
+        Ok(())
     }
 
     /// Bits of a mode that get lost.

@@ -46,13 +46,10 @@ impl FromStr for Archive {
                 }
             }
         }
-        if archive.is_url() {
-            let (Err(Failure::Passing(problem) | Failure::Final(problem))) = parse(place).map(drop) else {
-                return Ok(archive);
-            };
-            return Err(problem);
+        match parse(place) {
+            Err(Failure::Passing(problem) | Failure::Final(problem)) if archive.is_url() => Err(problem),
+            _ => Ok(archive),
         }
-        Ok(archive)
     }
 }
 

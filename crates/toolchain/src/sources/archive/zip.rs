@@ -81,7 +81,7 @@ fn unpack_entry(
             }
             unpack.put(name, path, Entry::Stored { digest, executable: mode & 0o100 != 0 })
         }
-        _ => Ok(unpack.left_out(&path, "neither file, directory nor symlink")),
+        _ => unpack.left_out(&path, "neither file, directory nor symlink"),
     }
 }
 

@@ -177,7 +177,7 @@ async fn every_way_of_keeping_an_image_gives_one_tree() {
     let (one, many) = (made.manifest(), made.index());
     let (folder, index) = (world.at("layout"), world.at("index"));
     made.layout(&folder, &[one]);
-    made.layout(&index, &[many.clone()]);
+    made.layout(&index, std::slice::from_ref(&many));
     fs::write(world.at("layout.tar"), tar(&folder, &[])).unwrap();
     fs::write(world.at("layout.tgz"), gzip(&tar(&index, &[]))).unwrap();
     fs::write(world.at("saved.tar"), tar(&saved(&world, &mut made), &[])).unwrap();
@@ -240,88 +240,90 @@ async fn the_image_that_is_meant_is_chosen() {
 /// What is wrong, as a change of a whole layout, and what is said of it.
 type Broken = (&'static str, fn(&World, &mut Made) -> Vec<Value>, &'static [&'static str]);
 
+/// All that was thought of.
+const WRONG: [Broken; 12] = [
+    (
+        "layer cut off",
+        |_, m| with_layer(m, |bytes| bytes.truncate(bytes.len() / 2)),
+        &["layer 2 of 3", "a part is missing"],
+    ),
+    (
+        "layer changed",
+        |_, m| with_layer(m, |b| b.last_mut().iter_mut().for_each(|x| **x ^= 1)),
+        &["layer 2 of 3", "but", "was expected"],
+    ),
+    ("layer missing", |_, m| without_layer(m), &["is missing"]),
+    (
+        "another diff_id",
+        |_, m| {
+            m.diff_ids[2] = format!("sha256:{}", Sha256::of(b"other"));
+            vec![m.manifest()]
+        },
+        &["layer 3 of 3", "unpacked"],
+    ),
+    (
+        "too few diff_ids",
+        |_, m| {
+            m.diff_ids.pop();
+            vec![m.manifest()]
+        },
+        &["3 layers", "names 2"],
+    ),
+    (
+        "for another machine",
+        |_, m| {
+            let config = m.config_of("sparc64");
+            vec![m.manifest_with(config)]
+        },
+        &["linux/sparc64", "this machine"],
+    ),
+    (
+        "no platform of ours",
+        |_, m| {
+            let mut top = m.manifest();
+            top["platform"] = json!({"os": "windows", "architecture": "amd64"});
+            vec![top]
+        },
+        &["no image for linux/", "it is for windows/amd64"],
+    ),
+    ("not an image", |_, m| vec![m.blob(b"{\"schemaVersion\": 2}".to_vec(), MANIFEST)], &["neither"]),
+    ("of the first version", |_, m| vec![m.blob(b"{\"schemaVersion\": 1}".to_vec(), MANIFEST)], &["version 1"]),
+    (
+        "another digest function",
+        |_, m| {
+            m.layers[0]["digest"] = json!("sha512:12");
+            vec![m.manifest()]
+        },
+        &["sha512:12"],
+    ),
+    (
+        "encrypted",
+        |_, m| {
+            m.layers[0]["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+encrypted");
+            vec![m.manifest()]
+        },
+        &["encrypted"],
+    ),
+    (
+        "hostile layer",
+        |_, m| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.as_old_mut().name[..10].copy_from_slice(b"../../evil");
+            header.set_cksum();
+            let plain = [&header.as_bytes()[..], &[0; 1024]].concat();
+            m.layer(&plain, gzip(&plain));
+            vec![m.manifest()]
+        },
+        &["layer 4 of 4", "../../evil", "`..`"],
+    ),
+];
+
 #[tokio::test]
 async fn broken_images_are_refused_and_nothing_stays() {
-    let wrong: [Broken; 12] = [
-        (
-            "layer cut off",
-            |_, m| with_layer(m, |bytes| bytes.truncate(bytes.len() / 2)),
-            &["layer 2 of 3", "a part is missing"],
-        ),
-        (
-            "layer changed",
-            |_, m| with_layer(m, |b| b.last_mut().iter_mut().for_each(|x| **x ^= 1)),
-            &["layer 2 of 3", "but", "was expected"],
-        ),
-        ("layer missing", |_, m| without_layer(m), &["is missing"]),
-        (
-            "another diff_id",
-            |_, m| {
-                m.diff_ids[2] = format!("sha256:{}", Sha256::of(b"other"));
-                vec![m.manifest()]
-            },
-            &["layer 3 of 3", "unpacked"],
-        ),
-        (
-            "too few diff_ids",
-            |_, m| {
-                m.diff_ids.pop();
-                vec![m.manifest()]
-            },
-            &["3 layers", "names 2"],
-        ),
-        (
-            "for another machine",
-            |_, m| {
-                let config = m.config_of("sparc64");
-                vec![m.manifest_with(config)]
-            },
-            &["linux/sparc64", "this machine"],
-        ),
-        (
-            "no platform of ours",
-            |_, m| {
-                let mut top = m.manifest();
-                top["platform"] = json!({"os": "windows", "architecture": "amd64"});
-                vec![top]
-            },
-            &["no image for linux/", "it is for windows/amd64"],
-        ),
-        ("not an image", |_, m| vec![m.blob(b"{\"schemaVersion\": 2}".to_vec(), MANIFEST)], &["neither"]),
-        ("of the first version", |_, m| vec![m.blob(b"{\"schemaVersion\": 1}".to_vec(), MANIFEST)], &["version 1"]),
-        (
-            "another digest function",
-            |_, m| {
-                m.layers[0]["digest"] = json!("sha512:12");
-                vec![m.manifest()]
-            },
-            &["sha512:12"],
-        ),
-        (
-            "encrypted",
-            |_, m| {
-                m.layers[0]["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+encrypted");
-                vec![m.manifest()]
-            },
-            &["encrypted"],
-        ),
-        (
-            "hostile layer",
-            |_, m| {
-                let mut header = tar::Header::new_gnu();
-                header.set_size(0);
-                header.as_old_mut().name[..10].copy_from_slice(b"../../evil");
-                header.set_cksum();
-                let plain = [&header.as_bytes()[..], &[0; 1024]].concat();
-                m.layer(&plain, gzip(&plain));
-                vec![m.manifest()]
-            },
-            &["layer 4 of 4", "../../evil", "`..`"],
-        ),
-    ];
     let world = World::new();
     let (tree, _) = world.sample().await;
-    for (n, (what, make, problems)) in wrong.into_iter().enumerate() {
+    for (n, (what, make, problems)) in WRONG.into_iter().enumerate() {
         let (mut made, folder) = (layered(&world, &tree), world.at(&format!("broken-{n}")));
         fs::remove_dir_all(world.at("lower")).unwrap();
         fs::remove_dir_all(world.at("middle")).unwrap();
@@ -514,7 +516,7 @@ async fn foreign_layers_are_fetched_from_where_they_are() {
         Server::new(move |asked| if asked.path == "/it" { Reply::ranged(asked, &bytes) } else { Reply::of(404, "") });
     made.layers[0]["urls"] = json!([elsewhere.url("/not-here"), elsewhere.url("/it")]);
     let top = made.manifest();
-    made.layout(&world.at("layout"), &[top.clone()]);
+    made.layout(&world.at("layout"), std::slice::from_ref(&top));
     let registry = Registered::new(&made, &top, PLAIN, None);
     let pinned = registry.reference(&format!("@{}", top["digest"].as_str().unwrap()));
     for source in [format!("oci:{}", world.at("layout").display()), pinned] {
