@@ -191,7 +191,9 @@ impl<'a> Lab<'a> {
         match (scheme, path) {
             ("capture", Some(path)) => format!("lre toolchain add {name} --from {source} --also {path}"),
             ("capture", None) => format!("lre toolchain add {name} --from {source} --also PATH-OF-WHAT-IS-MISSING"),
-            ("deb", _) => format!("name the package that has it too: lre toolchain add {name} --from {source},PACKAGE"),
+            ("deb", _) => {
+                format!("take the package that has it, too: lre toolchain add {name} --from deb:PACKAGE,PACKAGE,...")
+            }
             (_, Some(path)) if *kind == Kind::Tree && !path.starts_with(&self.toolchain.mount()) => format!(
                 "a toolchain of kind tree has nothing outside of {}: put it into the tree and make the compiler look there, \
                  or mount the tree as `/`, where it is complete: lre toolchain add {name} --from {source} --kind rootfs",

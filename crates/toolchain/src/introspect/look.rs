@@ -122,3 +122,69 @@ fn reversed(path: &str) -> Vec<String> {
 fn absolute(segments: &[String]) -> String {
     format!("/{}", segments.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Entry, Kind, Layout, import_layout};
+    use lre_model::{DigestFunction, RelPath};
+    use lre_store::DiskStore;
+
+    fn toolchain(kind: Kind, digest: Digest) -> Toolchain {
+        Toolchain {
+            name: "t".to_owned(),
+            kind,
+            digest,
+            environment: Default::default(),
+            tools: Default::default(),
+            source: "dir:/t".to_owned(),
+            recipe: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn paths_are_walked_as_the_kernel_does() {
+        let mut layout = Layout::default();
+        let gcc = Entry::Bytes { content: "#!/bin/sh\n".into(), executable: true };
+        layout.insert(RelPath::parse("usr/lib/gcc").unwrap(), gcc);
+        for (path, target) in [
+            ("bin", "usr/bin"),
+            ("usr/bin/cc", "/etc/alternatives/cc"),
+            ("etc/alternatives/cc", "../../usr/lib/../lib/gcc"),
+            ("usr/bin/away", "/opt/../opt/cc"),
+            ("usr/bin/round", "round"),
+        ] {
+            layout.insert(RelPath::parse(path).unwrap(), Entry::Symlink { target: target.to_owned() });
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let store = DiskStore::open(directory.path()).unwrap();
+        let imported = import_layout(&store, DigestFunction::Sha256, &layout, Vec::new(), &()).await.unwrap();
+        let root = toolchain(Kind::Rootfs, imported.digest);
+        let names = |names: &[&str]| Seen::Directory(names.iter().map(|n| (*n).to_owned()).collect());
+        let nothing = |path: &str| Seen::Nothing(path.to_owned());
+        let file = |path: &str| Seen::File { path: path.to_owned(), executable: true, head: "#!/bin/sh\n".into() };
+        for (path, seen) in [
+            ("/bin/cc", file("/usr/lib/gcc")),
+            ("/../usr/./lib//gcc", file("/usr/lib/gcc")),
+            ("/", names(&["bin", "etc", "usr"])),
+            ("/bin", names(&["away", "cc", "round"])),
+            ("/bin/away", nothing("/opt/cc")),
+            ("/bin/round", nothing("/usr/bin/round")),
+            ("/usr/lib/gcc/x", nothing("/usr/lib/gcc/x")),
+            ("/lib64/ld.so", nothing("/lib64/ld.so")),
+        ] {
+            assert_eq!(look(&store, &root, path).await.unwrap(), seen, "{path}");
+        }
+        let tree = toolchain(Kind::Tree, imported.digest);
+        let mount = tree.mount();
+        for (path, seen) in [
+            (format!("{mount}/usr/lib/gcc"), file(&format!("{mount}/usr/lib/gcc"))),
+            (format!("{mount}/bin/cc"), nothing("/etc/alternatives/cc")),
+            (format!("{mount}/../../toolchains/{}/bin", imported.digest.hash_text()), names(&["away", "cc", "round"])),
+            ("/lre".to_owned(), names(&["toolchains"])),
+            ("/usr/lib/gcc".to_owned(), nothing("/usr/lib/gcc")),
+        ] {
+            assert_eq!(look(&store, &tree, &path).await.unwrap(), seen, "{path}");
+        }
+    }
+}
