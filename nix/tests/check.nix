@@ -3,7 +3,7 @@
   inherit (nixpkgs) lib;
 
   # What a project gets that writes `module` into its `perSystem`.
-  packages = module: (flake-parts.lib.mkFlake { inputs = { self = { }; inherit nixpkgs; }; } {
+  packages = module: (flake-parts.lib.mkFlake { inputs = { self = { outPath = ../..; }; inherit nixpkgs; }; } {
     systems = [ system ];
     imports = [ ../flake-module.nix ];
     perSystem.imports = [

@@ -223,6 +223,7 @@ fn compiler(root: &Path, to: &Path) -> Result<()> {
             keep(&root.join(&gcc).join(&name), &to.join(&gcc).join(&name))?;
         }
     }
+    // In a merged root both are one folder; the compiler gets its libraries twice, which does no harm.
     for folder in [format!("usr/lib/{TRIPLE}"), format!("lib/{TRIPLE}")] {
         for name in names(&root.join(&folder))? {
             if LIBRARIES.iter().any(|beginning| name.starts_with(beginning)) {
