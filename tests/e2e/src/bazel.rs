@@ -165,6 +165,10 @@ pub fn program(version: Version, home: &Path, visible: &Path) -> Result<String> 
     let (program, java) = version.program();
     let mut rc = format!("startup --batch --server_javabase={java}\n");
     rc += &format!("startup --output_user_root={}\n", home.join("bazel").display());
+    if version == Version::V7 {
+        // Else it looks for repositories of the age before modules, too.
+        rc += "common --noenable_workspace\n";
+    }
     for stub in fs::read_dir(home.join("stubs").join(folder))? {
         let stub = stub?;
         rc += &format!("common {flag}={}={}\n", stub.file_name().display(), stub.path().display());

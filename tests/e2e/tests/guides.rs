@@ -1,7 +1,9 @@
 //! The guides do what they say: their commands are run word for word.
-use lre_e2e::bazel::Version;
-use lre_e2e::guide::Reader;
+use lre_e2e::bazel::{self, Version};
+use lre_e2e::guide::{self, Reader};
+use lre_e2e::nix::Nix;
 use lre_e2e::packages::Packages;
+use lre_e2e::serve::said;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -15,6 +17,41 @@ fn bazel_without_nix() {
     assert!(said.contains(" remote"), "{said}");
     assert!(said.contains("remote cache hit"), "{said}");
     assert!(said.contains("all files are as lre.lock says"), "{said}");
+}
+
+#[test]
+fn a_toolchain_of_your_own() {
+    let reader = Reader::new().unwrap();
+    reader.has_bazel(Version::V7).unwrap();
+    let said = reader.follow("custom-toolchain.md").unwrap();
+    assert!(said.lines().any(|line| line == "green"), "{said}");
+    assert!(said.contains(" remote"), "{said}");
+}
+
+/// Nix, Bazel and the page's shell are in one jail; `$LRE` is this checkout, its inputs are stand-ins.
+#[test]
+fn bazel_with_nix() {
+    let nix = Nix::of("bazel-7").unwrap().with_compiler().unwrap();
+    nix.lock().unwrap();
+    let home = nix.path().join("home");
+    bazel::write_stubs(&home).unwrap();
+    bazel::program(Version::V7, &home, nix.path()).unwrap();
+    let lre = format!("path:{}", nix.flake("lre").display());
+    let script = guide::script("nix.md").unwrap();
+    // A server that the shell has started in the background ends with it.
+    let script = format!("trap 'nix develop path:. -c lre down' EXIT\n{script}");
+    let mut command = nix.command(nix.path(), "bash", &["-euo", "pipefail", "-c", &script]);
+    command.env("LRE", lre).env("LRE_STORE", nix.path().join("store")).env("LRE_SOCKET", nix.path().join("re.sock"));
+    let output = command.env("LRE_LISTEN", free_address()).env("USER", "somebody").output().unwrap();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("built in a sandbox, with a pinned compiler"), "{said}");
+    assert!(said.contains(" remote") && said.contains("all files are as lre.lock says"), "{said}");
+}
+
+/// A port that nobody had a moment ago: the project's files name it before the server has it.
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 #[test]
@@ -45,7 +82,8 @@ fn write_image(file: &Path) {
     fs::create_dir_all(at("added/usr/bin")).unwrap();
     symlink("gcc", at("added/usr/bin/cc")).unwrap();
     // Without the other languages of that set.
-    let without = ["usr/lib/jvm", "usr/lib/rustlib", "*/libLLVM*", "*/librustc*"].map(|path| format!("--exclude={path}"));
+    let without =
+        ["usr/lib/jvm", "usr/lib/rustlib", "*/libLLVM*", "*/librustc*"].map(|path| format!("--exclude={path}"));
     let from = ["-C", packages.path().to_str().unwrap(), "-cf", &at("1.tar").to_string_lossy(), "."].map(str::to_owned);
     tar(&without.iter().chain(&from).map(String::as_str).collect::<Vec<_>>());
     tar(&["-C", at("added").to_str().unwrap(), "-cf", at("2.tar").to_str().unwrap(), "."]);
