@@ -1,8 +1,8 @@
 # The `lre` binary.
 { lib, rustPlatform }: let
   workspace = (lib.importTOML ../Cargo.toml).workspace;
-  # What cargo reads, and nothing that changes without changing the program.
-  read = [ "Cargo.toml" "Cargo.lock" "bench" "crates" "dev" "tests" ];
+  # What cargo reads, the example that `lre demo` carries, and nothing that changes without changing the program.
+  read = [ "Cargo.toml" "Cargo.lock" "bench" "crates" "dev" "examples" "tests" ];
 in
   rustPlatform.buildRustPackage {
     pname = "lre";

@@ -66,7 +66,8 @@
       assert elsewhere == [ ];
       assert lib.elem pname (map (p: p.name) lock.package);
       runCommand "${pname}-${version}" { inherit meta src; } ''
-        [ -e $src/Cargo.lock ] && [ -e $src/crates ] && [ ! -e $src/nix ] && [ ! -e $src/target ]
+        # What is compiled into the program, and not what has nothing to do with it.
+        [ -e $src/Cargo.lock ] && [ -e $src/crates ] && [ -e $src/examples ] && [ ! -e $src/nix ] && [ ! -e $src/target ]
         mkdir -p $out/bin
         printf '%s\n' '#!${usual}/bin/bash' 'exec "''${LRE_TEST_BINARY:?}" "$@"' >$out/bin/lre
         chmod +x $out/bin/lre

@@ -31,7 +31,7 @@ impl Nix {
         // Short, since there will be sockets in it.
         let directory = tempfile::Builder::new().prefix("lre-nix-").tempdir_in("/tmp")?;
         let nix = Self { root, version, directory };
-        for folder in ["nix", "home", "flakes/lre/crates/lre"] {
+        for folder in ["nix", "home", "flakes/lre/crates/lre", "flakes/lre/examples/inkwell"] {
             fs::create_dir_all(nix.path().join(folder))?;
         }
         nix.lay_out_flakes()?;
@@ -141,7 +141,7 @@ impl Nix {
     fn lay_out_flakes(&self) -> Result<()> {
         let workspace = binary::workspace();
         let lre = self.flake("lre");
-        for file in ["flake.nix", "Cargo.toml", "Cargo.lock", "crates/lre/Cargo.toml"] {
+        for file in ["flake.nix", "Cargo.toml", "Cargo.lock", "crates/lre/Cargo.toml", "examples/inkwell/BUILD"] {
             fs::copy(workspace.join(file), lre.join(file)).with_context(|| file.to_owned())?;
         }
         projects::copy(&workspace.join("nix"), &lre.join("nix"))?;
