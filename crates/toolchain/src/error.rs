@@ -58,6 +58,9 @@ pub enum ToolchainError {
         /// The next command.
         hint: String,
     },
+    /// The user's turn: what a recipe pins is no longer where it was.
+    #[error(transparent)]
+    Gone(Box<Gone>),
     /// The user's turn, or the network's: something cannot be fetched.
     #[error("cannot fetch {what}: {problem}")]
     Fetch {
@@ -66,9 +69,6 @@ pub enum ToolchainError {
         /// Why not, and what may help.
         problem: String,
     },
-    /// The user's turn: what a recipe pins is no longer where it was.
-    #[error(transparent)]
-    Gone(Box<Gone>),
     /// The user's turn: try again when nothing changes the file.
     #[error("{} changed while it was read", .0.display())]
     Changed(PathBuf),

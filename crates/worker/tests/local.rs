@@ -147,7 +147,7 @@ async fn commands_start_where_and_as_they_should() {
     let result = result(&outcome);
     assert_eq!(
         world.text(result.stdout_digest.as_ref()).await,
-        "HOME=/nonexistent\nLC_ALL=C\nPATH=/bin\nSOURCE_DATE_EPOCH=315532800\nTMPDIR=/tmp\nTZ=Asia/Tokyo\n/lre/exec/work/here\n"
+        "HOME=/nonexistent\nLC_ALL=C\nPATH=/usr/bin:/bin\nSOURCE_DATE_EPOCH=315532800\nTMPDIR=/tmp\nTZ=Asia/Tokyo\n/lre/exec/work/here\n"
     );
     assert_eq!(result.output_files[0].path, "../out");
     let nowhere = wire::Command { working_directory: "nowhere".into(), ..command(&["act"], &[]) };
