@@ -161,7 +161,8 @@ impl Nix {
         fs::copy(find("bash-static")?, bin.join("bash"))?;
         fs::copy(find("busybox")?, bin.join("busybox"))?;
         symlink("bash", bin.join("sh"))?;
-        let listed = Command::new(bin.join("busybox")).arg("--list").output()?;
+        // Not the copy: a thread that starts a program just now may still have it open for writing.
+        let listed = Command::new(find("busybox")?).arg("--list").output()?;
         for name in String::from_utf8(listed.stdout)?.lines().filter(|name| !bin.join(name).exists()) {
             symlink("busybox", bin.join(name))?;
         }
