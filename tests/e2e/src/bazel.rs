@@ -73,7 +73,8 @@ pub struct Bazel {
 pub struct Build {
     /// How many processes ran in which way, as Bazel counts them: `remote`, `remote cache hit`, `internal`, ...
     pub processes: BTreeMap<String, usize>,
-    /// Hash of every action that Bazel asked a remote service about, by the service's method.
+    /// Hash of every action that Bazel asked a remote service about, with what it does and for which target; by the
+    /// service's method.
     pub actions: BTreeMap<String, BTreeSet<String>>,
     /// Everything that was printed.
     pub output: String,
@@ -229,6 +230,10 @@ struct LogEntry {
 struct RequestMetadata {
     #[prost(string, tag = "2")]
     action_id: String,
+    #[prost(string, tag = "5")]
+    action_mnemonic: String,
+    #[prost(string, tag = "6")]
+    target_id: String,
 }
 
 /// The actions in a log of calls, by the last part of the method's name. Only calls about an action count: an upload
@@ -239,7 +244,8 @@ fn actions(mut log: &[u8]) -> Result<BTreeMap<String, BTreeSet<String>>> {
         let entry = LogEntry::decode_length_delimited(&mut log).context("Bazel's log of calls")?;
         let method = entry.method_name.rsplit('/').next().unwrap_or_default().to_owned();
         if let ("Execute" | "GetActionResult", Some(metadata)) = (method.as_str(), entry.metadata) {
-            actions.entry(method).or_default().insert(metadata.action_id);
+            let RequestMetadata { action_id, action_mnemonic, target_id } = metadata;
+            actions.entry(method).or_default().insert(format!("{action_id} {action_mnemonic} {target_id}"));
         }
     }
     Ok(actions)

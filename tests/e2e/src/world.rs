@@ -111,8 +111,7 @@ impl World {
 
     /// Whoever set it up.
     pub fn first_person(&self) -> Result<Bazel> {
-        let home = self.home.path().join("bazel-home");
-        fs::create_dir(&home)?;
+        let home = tempfile::Builder::new().prefix("bazel-home-").tempdir_in(self.home.path())?.keep();
         write_stubs(&home)?;
         let environment = vec![("LANG".to_owned(), "C.UTF-8".to_owned())];
         Ok(self.person(None, home, self.workspace.clone(), environment))

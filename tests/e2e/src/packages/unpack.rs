@@ -12,8 +12,9 @@ const FILES: &[(&str, &str)] = &[
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
 ];
-/// The same, for links.
-const LINKS: &[(&str, &str)] = &[("bin/sh", "dash")];
+/// The same, for links: made where there is what they lead to, a neighbour.
+const LINKS: &[(&str, &str)] =
+    &[("usr/bin/awk", "mawk"), ("usr/bin/c++", "g++"), ("usr/bin/cc", "gcc"), ("usr/bin/sh", "dash")];
 /// What every Debian since 12 has at the top, though packages of 12 still have files below `/bin` and `/lib`. So a path
 /// holds here that was written down where the root is merged.
 const MERGED: &[&str] = &["bin", "lib", "lib64", "sbin"];
@@ -40,7 +41,7 @@ pub fn into(packages: &[PathBuf], root: &Path) -> Result<()> {
     fs::create_dir_all(unfinished.path().join(crate::jail::NEW_ROOT))?;
     for (name, target) in LINKS {
         let path = unfinished.path().join(name);
-        if path.symlink_metadata().is_err() {
+        if path.symlink_metadata().is_err() && path.with_file_name(target).exists() {
             symlink(target, path)?;
         }
     }
