@@ -213,6 +213,7 @@ pub enum ToolchainCommand {
   zig:WHEEL                   clang, lld, musl and libc++ out of a zig release
   dir:/path                   a directory as it is
   cas:ADDRESS#HASH/SIZE       a tree that some REAPI service has
+  file:PATH                   what `lre toolchain export` wrote
 In a workspace with lre.lock the digest is pinned there.
 
 Examples:

@@ -20,6 +20,8 @@ pub enum Exit {
     Sandbox,
     /// A toolchain is missing, or is not what the lock says.
     Toolchain,
+    /// Somebody else's service does not answer.
+    Upstream,
     /// `lre run`: ours, not the command's.
     Run,
     /// The code of a command that was run.
@@ -38,6 +40,7 @@ impl Exit {
             Self::Version => 21,
             Self::Sandbox => 30,
             Self::Toolchain => 31,
+            Self::Upstream => 40,
             Self::Run => 125,
             Self::Command(code) => code,
         }

@@ -26,3 +26,4 @@ mod pinned;
 mod reference;
 mod session;
 mod token;
+mod workshop;

@@ -2,7 +2,8 @@
 use crate::commands::{Context, toolchain};
 use crate::exit::{Exit, OrProblem, Problem};
 use crate::holdings;
-use lre_toolchain::{Access, Locked, Obtained, ToolchainError, load_tree, obtain};
+use crate::workshop::Workshop;
+use lre_toolchain::{Access, Locked, Obtained, Source, ToolchainError, load_tree, obtain};
 use std::sync::Arc;
 
 /// Makes sure that it is installed here, or that the server that the user named has it: then nothing is needed here.
@@ -26,10 +27,12 @@ pub async fn have(context: &Context, locked: &Locked) -> Result<(), Problem> {
 /// # Errors
 /// As [`have`].
 pub async fn install(context: &Context, locked: &Locked, access: &Access) -> Result<Obtained, Problem> {
-    let store = holdings::open(context).await?;
+    let built = locked.sources.iter().any(|source| source.parse::<Source>().is_ok_and(|source| source.is_built()));
+    let workshop = Workshop::open(context, access.clone(), built).await?;
     let progress = Arc::new(toolchain::Shown::default());
-    let obtained = obtain(&*store, locked, access, progress.clone()).await;
+    let obtained = obtain(&*workshop.store, locked, &workshop.access, progress.clone()).await;
     progress.clear();
+    workshop.close().await;
     let obtained = obtained.map_err(|e| refused(locked, e))?;
     let registered = holdings::registry(context)?.put(&locked.toolchain());
     registered.or_problem("cannot register the toolchain")?;

@@ -99,6 +99,12 @@ impl Source {
         }
     }
 
+    /// Whether something must be built once, in the sandbox ([`Access::builder`]).
+    #[must_use]
+    pub fn is_built(&self) -> bool {
+        matches!(self, Self::Zig(_))
+    }
+
     /// The kinds of toolchain that come from here; the first is what is meant where none is named.
     #[must_use]
     pub fn kinds(&self) -> &'static [Kind] {

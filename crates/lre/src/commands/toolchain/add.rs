@@ -1,15 +1,13 @@
 //! `lre toolchain add`: from a source into the store, the registry and the lock file.
 use crate::args::ToolchainAddArgs;
-use crate::builder::ActionBuilder;
 use crate::commands::{Context, Done, block_on};
-use crate::exit::{OrProblem, Problem};
-use crate::session::Session;
+use crate::exit::{Exit, OrProblem, Problem};
+use crate::workshop::Workshop;
 use crate::{describe, holdings, pinned, ui};
 use lre_model::DigestFunction;
 use lre_store::BlobStore;
 use lre_toolchain::{
-    Access, Added, Builder, Facts, Kind, LockFile, Locked, Manifest, Progress, Source, Stage, Toolchain,
-    ToolchainError, Wanted,
+    Access, Added, Facts, Kind, LockFile, Locked, Manifest, Progress, Source, Stage, Toolchain, ToolchainError, Wanted,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -65,19 +63,10 @@ pub(super) fn tell(added: &Added, label: &str, pinned: Option<&Path>, json: bool
 /// # Errors
 /// A source that cannot be had, or a store that cannot be written.
 pub async fn install(context: &Context, wanted: &Wanted) -> Result<Added, Problem> {
-    let added = match &wanted.source {
-        // It must be built once, for which a server is needed; it has the store then.
-        Source::Zig(_) => {
-            let session = Session::open(context).await?;
-            let builder: Arc<dyn Builder> = Arc::new(ActionBuilder::new(context).await?);
-            let access = Access { builder: Some(builder), ..holdings::access(context)? };
-            let store = session.client.store().clone();
-            let added = import(&*store, wanted, &access).await;
-            session.close().await;
-            added?
-        }
-        _ => import(&*holdings::open(context).await?, wanted, &holdings::access(context)?).await?,
-    };
+    let workshop = Workshop::open(context, holdings::access(context)?, wanted.source.is_built()).await?;
+    let added = import(&*workshop.store, wanted, &workshop.access).await;
+    workshop.close().await;
+    let added = added?;
     holdings::registry(context)?.put(&added.toolchain).or_problem("cannot register the toolchain")?;
     Ok(added)
 }
@@ -91,8 +80,10 @@ async fn import(store: &dyn BlobStore, wanted: &Wanted, access: &Access) -> Resu
     let added = lre_toolchain::add(store, DigestFunction::default(), wanted, access, progress.clone()).await;
     progress.clear();
     let added = added.map_err(|e| {
-        let problem = Problem::error(format!("cannot add the toolchain `{}` from {}", wanted.name, wanted.source));
-        problem.because(Box::new(e) as Box<dyn std::error::Error>)
+        let what = format!("cannot add the toolchain `{}` from {}", wanted.name, wanted.source);
+        // Nobody there is something else than something wrong.
+        let exit = if matches!(e, ToolchainError::Fetch { .. }) { Exit::Upstream } else { Exit::Error };
+        Problem::new(exit, what).because(Box::new(e) as Box<dyn std::error::Error>)
     })?;
     warn(&added.imported.warnings);
     Ok(added)

@@ -112,7 +112,7 @@ impl Zig {
         release: &Layout,
     ) -> Result<(Commands, InputTree, Hold), ToolchainError> {
         let builder = finding.access.builder.as_ref().ok_or_else(|| {
-            self.broken("its libraries must be built in the sandbox once, and there is none here: start `lre up`")
+            self.broken("its libraries must be built in the sandbox once, and there is none here")
         })?;
         let imported = import_layout(finding.store, finding.function, release, Vec::new(), &*finding.progress).await?;
         let toolchain = Toolchain {
