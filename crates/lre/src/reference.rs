@@ -16,6 +16,7 @@ const TABLE: &[(&str, &str)] = &[
     ("21", "the server is of another version"),
     ("30", "this machine cannot make the sandbox"),
     ("31", "a toolchain is missing, or is not what `lre.lock` says"),
+    ("40", "somebody else's service (a mirror, a registry, a peer) does not answer"),
     ("125", "`lre run`: `lre` itself failed, not the command"),
     ("126, 127", "`lre run`: the command cannot be executed, or was not found"),
     ("128 + n", "`lre run`: the command was ended by signal n"),
