@@ -211,7 +211,7 @@ pub fn ask(question: &str) -> Option<bool> {
 /// Which of `lines` somebody chooses, asked on stderr; the first where only Enter is pressed. Without a terminal
 /// nobody can answer: `None`.
 #[must_use]
-pub fn choose(question: &str, lines: &[String]) -> Option<usize> {
+pub fn choose(question: &str, lines: &[&str]) -> Option<usize> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return None;
     }

@@ -8,10 +8,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use lre_model::Digest;
 use lre_store::{BlobStore, Staging};
-use lre_toolchain::{Access, Cas, Imported, Kind, Registry, Toolchain, ToolchainError, copy_tree, load_tree};
+use lre_toolchain::{Access, Cas, Imported, Kind, Registry, Toolchain, ToolchainError, copy_tree, in_full, load_tree};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -184,18 +183,4 @@ impl Peer {
 
 fn late() -> String {
     format!("it was not here after {} s", TOOLCHAIN_FETCH_TIME_MAX.as_secs())
-}
-
-/// An error with its causes.
-fn in_full(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -207,7 +207,8 @@ fn listed(tried: &[Tried]) -> String {
 }
 
 /// An error with its causes, as far as they are not said already.
-pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

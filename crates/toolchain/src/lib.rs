@@ -29,7 +29,7 @@ pub use advertised::{Advertised, COUNT as ADVERTISED_COUNT, LIST as ADVERTISED_L
 pub use capture::{Captured, capture};
 pub use copy::copy_tree;
 pub use difference::first_difference;
-pub use error::{BadSource, Gone, Mismatch, ToolchainError, Tried};
+pub use error::{BadSource, Gone, Mismatch, ToolchainError, Tried, in_full};
 pub use export::{Carried, Exported, export, import};
 pub use facts::{CcFacts, CustomFacts, Facts, JavaFacts, RustFacts};
 pub use import::{Imported, Warning, import_directory, import_layout};

@@ -2,7 +2,8 @@
 use crate::commands::{Context, toolchain};
 use crate::exit::{Exit, OrProblem, Problem};
 use crate::{describe, obtain, pinned, ui};
-use lre_toolchain::{LockFile, Locked, Source, Toolchain, Wanted};
+use lre_toolchain::{Facts, LockFile, Locked, Source, Toolchain, Wanted, deb};
+use std::collections::BTreeSet;
 
 /// A lock file in which the toolchains are pinned with everything that clients want to know.
 pub struct Pinned {
@@ -15,14 +16,11 @@ pub struct Pinned {
 /// The name of a toolchain that nobody named.
 const DEFAULT_NAME: &str = "cc";
 
-/// Of a fresh machine: what can be had without anything else, and what each means.
-const CHOICE: [(&str, &str); 2] = [
-    (Source::DEFAULT, "this machine's compiler, frozen as it is: always works; others get it from you (export, peers)"),
-    (
-        "deb:cc-debian12",
-        "Debian's gcc 12, from signed packages: the same on every machine, made again from lre.lock alone",
-    ),
-];
+/// Tools that can be asked what they are like.
+const SPEAKING: [&str; 3] = ["cc", "java", "rustc"];
+
+/// What a fresh machine can have without anything else, in the order of [`deb::CHOICE`], which says what each means.
+const OFFERED: [&str; 2] = [Source::DEFAULT, "deb:cc-debian12"];
 
 /// Pins what `asked` says, each a source or the name of an installed toolchain; without it, what is pinned already,
 /// else the only one that is installed, else what is chosen. `ask`: there may be somebody to choose.
@@ -60,8 +58,16 @@ pub async fn pin(context: &Context, mut lock: LockFile, asked: &[String], ask: b
             }
         };
     }
+    let names: BTreeSet<_> =
+        toolchains.iter().map(|t| &t.name).chain(lock.toolchains().iter().map(|t| &t.name)).cloned().collect();
     for toolchain in toolchains {
-        add(context, &mut lock, toolchain).await?;
+        // A tree of data or tools beside a compiler's: part of the platform, with nothing to ask.
+        let speaks = SPEAKING.iter().any(|role| toolchain.tools.contains_key(*role));
+        if speaks || names.len() == 1 {
+            add(context, &mut lock, toolchain).await?;
+        } else if lock.get(&toolchain.name).is_none_or(|old| old.digest != toolchain.digest) {
+            lock.put(Locked::new(&toolchain, Facts::default()));
+        }
     }
     // With one compiler there is nothing to choose.
     let compilers = lock.toolchains().iter().filter(|t| t.facts.cc.is_some()).count();
@@ -96,9 +102,8 @@ async fn only_or_chosen(context: &Context, ask: bool) -> Result<Toolchain, Probl
     match there.as_slice() {
         [only] => Ok(only.clone()),
         [] => {
-            let lines = CHOICE.map(|(source, what)| format!("{source:20} {what}"));
-            let chosen = if ask { ui::choose("Which toolchain shall the workspace have?", &lines) } else { None };
-            let source = CHOICE[chosen.unwrap_or(0)].0.parse().or_problem("the default source")?;
+            let chosen = if ask { ui::choose("Which toolchain shall the workspace have?", &deb::CHOICE) } else { None };
+            let source = OFFERED[chosen.unwrap_or(0)].parse().or_problem("the default source")?;
             install(context, DEFAULT_NAME.to_owned(), source).await
         }
         several => {
@@ -143,9 +148,10 @@ mod tests {
 
     #[test]
     fn what_is_offered_are_sources() {
-        for (source, what) in CHOICE {
+        for (source, line) in OFFERED.iter().zip(deb::CHOICE) {
             assert!(source.parse::<Source>().is_ok(), "{source}");
-            assert!(source.len().max(20) + 1 + what.len() <= 140, "{what}");
+            let scheme = source.split(':').next().unwrap();
+            assert!(line.starts_with(scheme), "{line}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Captures a compiler into a directory, timed: `cargo run -p lre-toolchain --example capture -- /usr/bin/cc DIR`.
+//! Imports a toolchain from any source into a directory, timed, and lays it out: `cargo run --release -p lre-toolchain
+//! --example import -- deb:cc-debian12 DIRECTORY`. What waits in `DIRECTORY/incoming` already is not fetched.
 use lre_model::DigestFunction;
 use lre_store::{DiskStore, Inodes};
-use lre_toolchain::{Access, Kind, Progress, Source, Stage, Wanted, add, materialise};
+use lre_toolchain::{Access, Progress, Source, Stage, Wanted, add, materialise};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,23 +23,20 @@ impl Progress for Stages {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(compiler), Some(directory)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: capture COMPILER DIRECTORY [ALSO...]".into());
+    let (Some(source), Some(directory)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: import SOURCE DIRECTORY [ALSO...]".into());
     };
     let directory = std::path::PathBuf::from(directory);
     let store = DiskStore::open(&directory)?;
     let inodes = Inodes::new(directory.join("inodes"))?;
-    let wanted = Wanted {
-        name: "captured".to_owned(),
-        kind: Kind::Rootfs,
-        source: Source::Capture(compiler.into()),
-        also: arguments.map(Into::into).collect(),
-        expected: None,
-    };
+    let source: Source = source.parse()?;
+    let kind = source.kinds()[0];
+    let also = arguments.map(Into::into).collect();
+    let wanted = Wanted { name: "imported".to_owned(), kind, source, also, expected: None };
     let start = Instant::now();
     let stages = Arc::new(Stages(start, Mutex::default()));
-    let added =
-        add(&store, DigestFunction::Sha256, &wanted, &Access::at(directory.join("incoming")), stages.clone()).await?;
+    let access = Access::at(directory.join("incoming"));
+    let added = add(&store, DigestFunction::Sha256, &wanted, &access, stages.clone()).await?;
     println!("{:?} in {:?}", added.imported, start.elapsed());
     println!("{:?}", stages.1.lock().unwrap_or_else(PoisonError::into_inner));
     println!("{:#?}", added.toolchain);
