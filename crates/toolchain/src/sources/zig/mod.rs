@@ -111,9 +111,10 @@ impl Zig {
         finding: &Finding<'_>,
         release: &Layout,
     ) -> Result<(Commands, InputTree, Hold), ToolchainError> {
-        let builder = finding.access.builder.as_ref().ok_or_else(|| {
-            self.broken("its libraries must be built in the sandbox once, and there is none here")
-        })?;
+        let builder =
+            finding.access.builder.as_ref().ok_or_else(|| {
+                self.broken("its libraries must be built in the sandbox once, and there is none here")
+            })?;
         let imported = import_layout(finding.store, finding.function, release, Vec::new(), &*finding.progress).await?;
         let toolchain = Toolchain {
             name: format!("{}-release", finding.wanted.name),
