@@ -34,10 +34,10 @@ enum Task {
     },
     /// The rules of the house that neither the compiler nor clippy knows
     Tidy,
-    /// The benchmarks; what stands behind `--` goes to them
+    /// The benchmarks, all or one of them
     Bench {
-        #[arg(last = true)]
-        arguments: Vec<String>,
+        #[arg(value_parser = ["overhead", "lookups", "toolchain"])]
+        scenario: Option<String>,
     },
     /// The Debian packages that the end-to-end tests need: fetch them, or with --update pin newer ones
     Packages {
@@ -82,7 +82,7 @@ fn run() -> Result<()> {
         Task::E2e { filter } => tests::e2e(filter.as_deref()),
         Task::Golden { update } => tests::golden(update),
         Task::Tidy => tidy::run(),
-        Task::Bench { arguments } => tests::bench(&arguments),
+        Task::Bench { scenario } => tests::bench(scenario.as_deref()),
         Task::Packages { update, set } => packages(update, set.as_deref()),
     }
 }

@@ -41,9 +41,9 @@ pub fn golden(update: bool) -> Result<()> {
 }
 
 /// The benchmarks, optimised. They compare with bubblewrap: that of `LRE_BWRAP`, else the pinned package's.
-pub fn bench(arguments: &[String]) -> Result<()> {
+pub fn bench(scenario: Option<&str>) -> Result<()> {
     let mut command = vec!["run", "--release", "--package", "lre-bench", "--"];
-    command.extend(arguments.iter().map(String::as_str));
+    command.extend(scenario);
     if std::env::var_os("LRE_BWRAP").is_some() {
         return cargo::run("bench", &command, &[]);
     }
