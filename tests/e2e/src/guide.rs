@@ -11,6 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The recipe that the guides use.
+const RECIPE: &str = "deb:cc-debian12";
+
 /// Everything that the reader of `docs/guide/PAGE` types.
 ///
 /// # Errors
@@ -76,7 +79,7 @@ impl Reader {
     /// A command of the page fails.
     pub fn follow(&self, page: &str) -> Result<String> {
         // A server in the background outlives the shell, so the shell ends it.
-        let script = format!("set -euo pipefail\ntrap 'lre down >/dev/null 2>&1' EXIT\n{}", script(page)?);
+        let script = format!("set -euo pipefail\ntrap 'lre down >/dev/null 2>&1' EXIT\n{}", self.had(script(page)?)?);
         let mut command = Command::new("bash");
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", self.programs().display());
         command.env_clear().env("PATH", path).env("HOME", self.home.path().join("home")).arg("-c").arg(&script);
@@ -89,6 +92,34 @@ impl Reader {
             bail!("{page}: {}\n{}", output.status, said(&output));
         }
         Ok(said(&output))
+    }
+
+    /// The script with what can be had.
+    ///
+    /// Mirrors drop old versions, so a recipe that comes with the program cannot be fetched for ever. Where it is gone its
+    /// packages of today stand in, said loudly: a guide is about what one types. With `LRE_PACKAGES_LOCKED=1` it is an error.
+    fn had(&self, script: String) -> Result<String> {
+        if !script.contains(RECIPE) || self.has_packages()? {
+            return Ok(script);
+        }
+        let output = self.home.lre(&["toolchain", "add", "tried", "--from", RECIPE]).output()?;
+        if output.status.success() {
+            return Ok(script);
+        }
+        let said = said(&output);
+        if std::env::var_os("LRE_PACKAGES_LOCKED").is_some() || !said.contains("archives drop old versions") {
+            bail!("{RECIPE}: {said}");
+        }
+        eprintln!("WARNING: {said}\nhint: cargo run -p lre-toolchain --example deb_lock; commit the lock files");
+        Ok(script.replace(RECIPE, "deb:gcc,g++,binutils,make"))
+    }
+
+    /// Whether all packages of [`RECIPE`] are laid out already.
+    fn has_packages(&self) -> Result<bool> {
+        let lock = fs::read_to_string(binary::workspace().join("crates/toolchain/locks/cc-debian12.lock"))?;
+        let folder = self.home.store().join("toolchains/incoming/packages");
+        let mut pinned = lock.lines().filter_map(|line| line.split(' ').next()).filter(|word| word.len() == 64);
+        Ok(pinned.all(|sha256| folder.join(format!("{sha256}.deb")).exists()))
     }
 
     fn programs(&self) -> PathBuf {

@@ -42,7 +42,7 @@ pub const EVERYTHING: &str = "deb:g++,openjdk-17-jdk-headless,rustc";
 /// Brings [`EVERYTHING`] under the name `all`, resolved against this machine's mirrors as for any user; packages that
 /// the cache of the tests has are not fetched again.
 pub fn install_everything(home: &Home) -> Result<()> {
-    let downloads = home.store().join("toolchains/incoming/downloads");
+    let downloads = home.store().join("toolchains/incoming/packages");
     fs::create_dir_all(&downloads)?;
     for (sha256, file) in Packages::of_this_checkout("toolchains-all").files()? {
         fs::copy(&file, downloads.join(format!("{sha256}.deb")))?;
