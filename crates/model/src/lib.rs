@@ -9,19 +9,23 @@
 mod action;
 mod digest;
 mod directory;
+mod nearest;
 mod path;
 mod platform;
 mod resource;
 mod result;
+mod terms;
 mod tree;
 
 pub use action::{Action, ActionDigest, Command, DirectoryFormat, InputRoot, Invalid, OutputPath, Outputs, Property};
 pub use digest::{BadDigest, Digest, DigestFunction, Hasher};
 pub use directory::{BadDirectory, BadName, Directory, Name, Node};
+pub use nearest::nearest;
 pub use path::{BadPath, RelPath};
 pub use platform::Platform;
 pub use resource::{BadResource, Compressor, ReadResource, WriteResource};
 pub use result::ActionResult;
+pub use terms::{Limits, Network, Policy, Terms, TermsError, UnknownPolicy};
 pub use tree::{Extent, InputTree, decode_tree, encode_tree};
 
 /// Used in messages that carry the wire form of our nouns.

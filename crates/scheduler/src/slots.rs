@@ -1,5 +1,5 @@
 //! Which of the free slots takes the next execution.
-use lre_model::{Digest, InputRoot};
+use lre_model::{Digest, InputRoot, Terms};
 
 /// Room for one execution, as an index: `0..slots`.
 pub type Slot = usize;
@@ -10,6 +10,8 @@ pub type Slot = usize;
 pub struct Affinity {
     /// The toolchains that are mounted, in order.
     pub toolchains: Vec<Digest>,
+    /// What the sandbox was made ready for.
+    pub terms: Terms,
     /// The inputs that were laid out.
     pub inputs: InputRoot,
 }
@@ -17,7 +19,8 @@ pub struct Affinity {
 impl Affinity {
     /// How much of this is worth keeping for `next`; more is better.
     fn likeness(&self, next: &Self) -> u8 {
-        u8::from(self.toolchains == next.toolchains) * (1 + u8::from(self.inputs == next.inputs))
+        u8::from((&self.toolchains, &self.terms) == (&next.toolchains, &next.terms))
+            * (1 + u8::from(self.inputs == next.inputs))
     }
 }
 
@@ -76,11 +79,25 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lre_model::DigestFunction;
+    use lre_model::{DigestFunction, Policy};
 
     fn like(toolchain: &str, inputs: &str) -> Affinity {
         let digest = |text: &str| Digest::of(DigestFunction::Sha256, text.as_bytes());
-        Affinity { toolchains: vec![digest(toolchain)], inputs: InputRoot(digest(inputs)) }
+        Affinity { toolchains: vec![digest(toolchain)], terms: Terms::default(), inputs: InputRoot(digest(inputs)) }
+    }
+
+    #[test]
+    fn a_sandbox_under_other_terms_is_another_one() {
+        let mut slots = Slots::new(2);
+        let compat = || Affinity { terms: Terms { policy: Policy::Compat1, ..Terms::default() }, ..like("gcc", "a") };
+        assert_eq!((slots.take(&like("gcc", "a")), slots.take(&compat())), (Some(0), Some(1)));
+        (0..2).for_each(|slot| slots.give_back(slot));
+        assert_eq!(
+            slots.take(&like("gcc", "a")),
+            Some(0),
+            "the other was used later and has the same tools and inputs"
+        );
+        assert_eq!(slots.take(&compat()), Some(1));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Random lives of a queue. Every promise that `Queue` makes is an assertion here; a life that
 //! breaks one is named by its seed.
-use lre_model::{ActionDigest, Digest, DigestFunction, InputRoot};
+use lre_model::{ActionDigest, Digest, DigestFunction, InputRoot, Policy, Terms};
 use lre_scheduler::{
     Affinity, Effect, Event, ExecutionId, Limits, OperationId, Queue, Refusal, Sharing, Slot, Submission,
 };
@@ -123,6 +123,7 @@ impl World {
             sharing: chance.of(&[Sharing::Any, Sharing::Any, Sharing::Any, Sharing::Later, Sharing::Nobody]),
             affinity: Affinity {
                 toolchains: vec![digest(chance.below(3))],
+                terms: Terms { policy: chance.of(&Policy::ALL), ..Terms::default() },
                 inputs: InputRoot(digest(chance.below(4))),
             },
         }

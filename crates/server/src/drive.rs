@@ -7,7 +7,7 @@ use crate::metadata::Caller;
 use crate::operation::{Answer, Operation, Operations, State};
 use crate::status::{Refusal, ToStatus};
 use futures::FutureExt;
-use lre_model::ActionDigest;
+use lre_model::{ActionDigest, Terms};
 use lre_scheduler::{
     Affinity, Effect, Event, ExecutionId, Limits, OperationId, Queue, Refusal as QueueRefusal, Sharing, Slot,
     Submission,
@@ -41,6 +41,8 @@ pub struct Order {
     pub loaded: Arc<Loaded>,
     /// Its toolchains.
     pub closure: Closure,
+    /// What it asks of its sandbox beside them.
+    pub terms: Terms,
     /// Keeps its inputs.
     pub hold: Arc<Hold>,
     /// How long the command may run.
@@ -166,6 +168,7 @@ impl Driver {
             sharing: order.sharing,
             affinity: Affinity {
                 toolchains: order.closure.toolchains.iter().map(|t| t.digest).collect(),
+                terms: order.terms.clone(),
                 inputs: order.loaded.inputs.root,
             },
         };
@@ -302,10 +305,10 @@ impl Driver {
     }
 
     async fn execute(self: Arc<Self>, execution: ExecutionId, order: Order, slot: Slot, cancel: CancellationToken) {
-        let Order { loaded, closure, hold, timeout, key, queued, caller, .. } = order;
+        let Order { loaded, closure, terms, hold, timeout, key, queued, caller, .. } = order;
         let (action, cacheable) = (loaded.action.digest, !loaded.action.do_not_cache);
         let begin = Instant::now();
-        let work = Work { loaded, closure, hold: Arc::clone(&hold), slot, timeout, queued };
+        let work = Work { loaded, closure, terms, hold: Arc::clone(&hold), slot, timeout, queued };
         // The slot must come back whatever happens, or the machine shrinks with every bug.
         let outcome = AssertUnwindSafe(self.executor.execute(work, cancel)).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| {

@@ -4,7 +4,7 @@
 //! details by which clients act. Bazel, for example, uploads again exactly what the MISSING
 //! violations name.
 use crate::limits::TRAILER_DETAILS_BYTES_MAX;
-use lre_model::{ActionDigest, BadDigest, BadDirectory, BadResource, Digest, Invalid};
+use lre_model::{ActionDigest, BadDigest, BadDirectory, BadResource, Digest, Invalid, TermsError};
 use lre_proto::rpc;
 use lre_store::StoreError;
 use lre_toolchain::Refused;
@@ -152,6 +152,13 @@ impl ToStatus for LoadError {
             Self::Invalid(e) => e.to_status(),
             Self::Store(e) => needed(e, self),
         }
+    }
+}
+
+impl ToStatus for TermsError {
+    /// PLATFORM, like a toolchain that is not there (PROTOCOL, 63).
+    fn to_status(&self) -> Status {
+        precondition("PLATFORM", self.property, &self.problem, self)
     }
 }
 
@@ -307,6 +314,7 @@ mod tests {
             (StoreError::Full(io::ErrorKind::StorageFull.into()).to_status(), Code::ResourceExhausted),
             (LoadError::Store(StoreError::Missing(digest(b"a"))).to_status(), Code::FailedPrecondition),
             (Refused { property: "p".into(), problem: "q".into() }.to_status(), Code::FailedPrecondition),
+            (TermsError { property: "p", problem: "q".into() }.to_status(), Code::FailedPrecondition),
             (Failure::DeadlineExceeded(Duration::from_secs(1)).to_status(), Code::DeadlineExceeded),
             (Failure::Cancelled.to_status(), Code::Cancelled),
             (Failure::Sandbox("no namespaces".into()).to_status(), Code::Internal),

@@ -15,7 +15,6 @@ mod introspect;
 mod layout;
 mod lock;
 mod materialise;
-mod nearest;
 mod obtain;
 mod progress;
 mod registry;

@@ -1,10 +1,9 @@
 //! `lre.lock`: the one place where a project's toolchains are pinned (TOOLCHAINS 3). Committed with
 //! the project; everything that clients are given is generated from it.
 use crate::error::{Mismatch, ToolchainError, io_at};
-use crate::nearest::nearest;
 use crate::registry::check_name;
 use crate::{Facts, Kind, Toolchain};
-use lre_model::Digest;
+use lre_model::{Digest, nearest};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,8 +1,7 @@
 //! From what a client asks for to what is mounted. Pure, and answered at once: a wrong platform is
 //! never queued (PROTOCOL, 63).
-use crate::nearest::nearest;
 use crate::{Closure, Kind, Toolchain};
-use lre_model::{Digest, Platform};
+use lre_model::{Digest, Platform, Terms, nearest};
 
 /// Properties beyond ours that the configuration declares as accepted; they choose nothing.
 pub type Accepted = Vec<String>;
@@ -156,10 +155,12 @@ fn check(name: &str, value: &str, accepted: &Accepted) -> Result<(), Refused> {
             return Ok(());
         }
     }
-    if accepted.iter().any(|a| a == name) {
+    // What they mean was read before (`Terms::from_platform`); they choose no toolchain.
+    if Terms::PROPERTIES.contains(&name) || accepted.iter().any(|a| a == name) {
         return Ok(());
     }
-    let known: Vec<_> = Kind::ALL.into_iter().map(Kind::property).chain([OS_FAMILY.0, ISA.0]).collect();
+    let known: Vec<_> =
+        Kind::ALL.into_iter().map(Kind::property).chain([OS_FAMILY.0, ISA.0]).chain(Terms::PROPERTIES).collect();
     let known: Vec<_> = known.into_iter().map(str::to_owned).chain(accepted.iter().cloned()).collect();
     let hint = match nearest(name, known.iter().cloned()) {
         Some(close) => format!("did you mean `{close}`? "),

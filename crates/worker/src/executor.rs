@@ -1,7 +1,7 @@
 //! Who runs actions.
 use crate::Loaded;
 use async_trait::async_trait;
-use lre_model::{ActionResult, Digest, Invalid};
+use lre_model::{ActionResult, Digest, Invalid, Terms};
 use lre_store::{Hold, StoreError};
 use lre_toolchain::Closure;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ pub struct Work {
     pub loaded: Arc<Loaded>,
     /// The toolchains, verified.
     pub closure: Closure,
+    /// What the action asks of its sandbox beside them.
+    pub terms: Terms,
     /// Keeps the inputs while the execution lives.
     pub hold: Arc<Hold>,
     /// Which slot the scheduler granted: below the number of slots, and nobody else's until the end.

@@ -2,7 +2,7 @@
 #[allow(dead_code, reason = "shared by several tests, not all of it by each")]
 mod world;
 
-use lre_model::{Action, ActionDigest, Command, Digest, InputTree};
+use lre_model::{Action, ActionDigest, Command, Digest, InputTree, Terms};
 use lre_store::Hold;
 use lre_toolchain::{Closure, Kind, Toolchain};
 use lre_worker::{Executor, Failure, Loaded, Outcome, Work};
@@ -48,6 +48,7 @@ async fn run(world: &World, toolchains: &[&Toolchain], arguments: &[&str]) -> Ou
     let work = Work {
         loaded: Arc::new(loaded),
         closure: Closure { toolchains: toolchains.iter().map(|t| (*t).clone()).collect() },
+        terms: Terms::default(),
         hold: Arc::new(Hold::default()),
         slot: 0,
         timeout: Duration::from_secs(60),

@@ -7,7 +7,7 @@ use crate::operation::{self, Answer, Operations};
 use crate::services::action_cache::Inline;
 use crate::status::{self, Refusal};
 use futures::stream::{self, BoxStream, StreamExt};
-use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, Invalid, Platform};
+use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, Invalid, Platform, Terms};
 use lre_proto::{longrunning, re};
 use lre_scheduler::Sharing;
 use lre_store::{ActionCache, BlobStore, StoreError};
@@ -144,6 +144,11 @@ fn missing_inputs(mut missing: Vec<Digest>) -> Status {
     status::of(Refusal::Missing(missing))
 }
 
+/// REAPI 2.2: the platform of the action, where set, else that of the command.
+fn platform(loaded: &Loaded) -> &Platform {
+    loaded.action.platform.as_ref().unwrap_or(&loaded.command.platform)
+}
+
 impl Rooms {
     /// Rooms 3 to 7. What is found wrong here is found while the operation is made, so it is the
     /// status of the call (HOUSE 6).
@@ -159,6 +164,7 @@ impl Rooms {
             error => status::of(error),
         })?;
         let timeout = self.timeout(&loaded)?;
+        let terms = Terms::from_platform(platform(&loaded)).map_err(status::of)?;
         let (hold, missing) = self.blobs.hold(&loaded.blobs()).await.map_err(status::of)?;
         if !missing.is_empty() {
             return Err(missing_inputs(missing));
@@ -177,6 +183,7 @@ impl Rooms {
             sharing: asked.sharing(&loaded),
             loaded: Arc::new(loaded),
             closure: resolved.closure,
+            terms,
             hold: Arc::new(hold),
             timeout,
             key,
@@ -218,9 +225,9 @@ impl Rooms {
         }
     }
 
-    /// The tool room. REAPI 2.2: the platform of the action, where set, else that of the command.
+    /// The tool room.
     async fn tools(&self, loaded: &Loaded) -> Result<Resolved, Status> {
-        let platform: &Platform = loaded.action.platform.as_ref().unwrap_or(&loaded.command.platform);
+        let platform = platform(loaded);
         let installed = self.installed()?;
         let absent = absent(platform, &installed);
         if !absent.is_empty() {

@@ -1,6 +1,6 @@
 //! What is refused, and how: at once, in full, with the next step.
 use crate::world::*;
-use lre_model::{Digest, DigestFunction};
+use lre_model::{Digest, DigestFunction, Limits, Network, Policy, Terms};
 use lre_proto::re;
 use lre_testkit::TreeBuilder;
 use prost::Message;
@@ -160,9 +160,20 @@ async fn unknown_platforms_are_refused_at_once() {
     // The only slot is taken, so whatever is queued would hang here.
     let _busy = world.ask(request(world.script("wait for-ever").await)).await.unwrap();
     let stranger = Digest::of(F, b"another compiler").to_string();
-    for (name, value) in
-        [("color", "green"), ("OSFamily", "windows"), ("ISA", "z80"), ("lre-rootfs", &stranger), ("lre-rootfs", "x")]
-    {
+    for (name, value) in [
+        ("color", "green"),
+        ("OSFamily", "windows"),
+        ("ISA", "z80"),
+        ("lre-rootfs", &stranger),
+        ("lre-rootfs", "x"),
+        ("lre-policy", "strict"),
+        ("lre-policy", "strict-2"),
+        ("lre-network", "host"),
+        ("lre-warm", "A team"),
+        ("lre-mutates-inputs", "no"),
+        ("lre-memory-bytes-max", "1G"),
+        ("lre-polcy", "strict-1"),
+    ] {
         let mut spec = world.spec("say hello");
         spec.platform.retain(|(n, _)| n != name);
         spec.platform.push((name.into(), value.into()));
@@ -189,13 +200,33 @@ async fn no_toolchain_and_no_default_is_refused() {
     assert_eq!(world.run(request(world.put(spec).await)).await.unwrap().status.unwrap().code, 0);
 }
 
+/// What an action asks of its sandbox comes to whoever makes the sandbox.
+#[tokio::test]
+async fn the_terms_of_an_action_reach_the_executor() {
+    let world = World::new().await;
+    let asked = [("lre-policy", "standard-1"), ("lre-network", "host"), ("lre-processes-max", "7")];
+    let expected = Terms {
+        policy: Policy::Standard1,
+        network: Network::Host,
+        limits: Limits { processes_max: Some(7), ..Limits::default() },
+        ..Terms::default()
+    };
+    for (asked, expected) in [(&asked[..], expected), (&[], Terms::default())] {
+        let mut spec = world.spec("terms");
+        spec.platform.extend(asked.iter().map(|(n, v)| ((*n).into(), (*v).into())));
+        let result = world.run(request(world.put(spec).await)).await.unwrap().result.unwrap();
+        assert_eq!(world.text(result.stdout_digest.as_ref()).await, format!("{expected:?}"));
+    }
+}
+
 /// 64: the platform of the command counts where the action has none.
 #[tokio::test]
 #[expect(deprecated, reason = "REAPI before 2.2 has the platform in the command")]
 async fn the_platform_of_the_command_counts_too() {
     let world = World::new().await;
-    let platform = lre_model::Platform::new([world.toolchain.property()]).to_wire();
-    let arguments = vec!["say".to_owned(), "hello".to_owned()];
+    let (name, value) = world.toolchain.property();
+    let platform = lre_model::Platform::new([(&*name, &*value), ("lre-policy", "compat-1")]).to_wire();
+    let arguments = vec!["terms".to_owned()];
     let command = re::Command { arguments, platform: Some(platform), ..Default::default() }.encode_to_vec();
     let command_digest = Digest::of(F, &command);
     let action = re::Action {
@@ -208,7 +239,10 @@ async fn the_platform_of_the_command_counts_too() {
     for (digest, bytes) in [(command_digest, command), (digest, action)] {
         world.blobs.write(digest, bytes::Bytes::from(bytes).into()).await.unwrap();
     }
-    assert_eq!(world.run(request(digest)).await.unwrap().status.unwrap().code, 0);
+    let response = world.run(request(digest)).await.unwrap();
+    assert_eq!(response.status.unwrap().code, 0);
+    let terms = Terms { policy: Policy::Compat1, ..Terms::default() };
+    assert_eq!(world.text(response.result.unwrap().stdout_digest.as_ref()).await, format!("{terms:?}"));
 }
 
 /// HOUSE 6: too much in the queue is RESOURCE_EXHAUSTED, at once.

@@ -11,9 +11,8 @@
 use super::lab::{Failure, Lab};
 use super::look::Seen;
 use super::probe::Prober;
-use crate::nearest::nearest;
 use crate::{CustomFacts, Kind, Toolchain, ToolchainError};
-use lre_model::RelPath;
+use lre_model::{RelPath, nearest};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! A store, a small toolchain and the real launcher, for the integration tests of this crate.
-use lre_model::{Action, ActionDigest, Command, Digest, DigestFunction, InputTree, wire};
+use lre_model::{Action, ActionDigest, Command, Digest, DigestFunction, InputTree, Terms, wire};
 use lre_store::{BlobStore, DiskStore, Hold, Inodes};
 use lre_testkit::TreeBuilder;
 use lre_toolchain::{Closure, Kind, Toolchain};
@@ -80,6 +80,7 @@ impl World {
         let work = Work {
             loaded: Arc::new(loaded),
             closure: Closure { toolchains: vec![self.toolchain.clone()] },
+            terms: Terms::default(),
             hold: Arc::new(Hold::default()),
             slot: 0,
             timeout,

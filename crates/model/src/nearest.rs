@@ -2,7 +2,8 @@
 
 /// The candidate that differs from `text` by the fewest edits, where these are at most a third of
 /// its length: beyond that a suggestion is noise.
-pub(crate) fn nearest(text: &str, candidates: impl IntoIterator<Item = String>) -> Option<String> {
+#[must_use]
+pub fn nearest(text: &str, candidates: impl IntoIterator<Item = String>) -> Option<String> {
     let most = text.chars().count() / 3;
     candidates.into_iter().map(|c| (distance(text, &c), c)).filter(|(d, _)| *d <= most).min().map(|(_, c)| c)
 }
