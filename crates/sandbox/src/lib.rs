@@ -1,7 +1,7 @@
 //! The sandbox: the plan as data, and the launcher process that performs it.
 //!
-//! Knows nothing of the Remote Execution API. The only crate with `unsafe`, all of it in one
-//! module, `sys`: the system calls for which no safe wrapper exists.
+//! Knows nothing of the Remote Execution API. The only crate with `unsafe`, all of it in
+//! `sys` and `sys_notify`: the system calls for which no safe wrapper exists.
 
 mod check;
 pub mod client;
@@ -10,7 +10,8 @@ mod plan;
 mod probe;
 mod protocol;
 mod sys;
+mod sys_notify;
 
 pub use check::{Finding, check, check_directory};
 pub use plan::{Exec, HOST_NAME, INNER_ID, SandboxPlan, Step};
-pub use protocol::{Ended, FRAME_BYTES_MAX, FrameError, How, Reply, Request, Usage, decode, encode};
+pub use protocol::{Ended, FRAME_BYTES_MAX, FrameError, How, Reply, Request, Usage, Wanted, decode, encode};

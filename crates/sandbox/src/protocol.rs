@@ -2,6 +2,7 @@
 //! little-endian u32 length and that many bytes of postcard.
 use crate::SandboxPlan;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::ffi::CString;
 use std::time::Duration;
 
 /// Longest frame taken, in bytes: a plan is at most the arguments and environment that the kernel
@@ -87,6 +88,16 @@ pub struct Usage {
     pub blocks_in: u64,
     /// File system blocks written.
     pub blocks_out: u64,
+}
+
+/// What an observed command asked for and did not get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wanted {
+    /// A file that does not exist in the sandbox: its path there, absolute.
+    Path(CString),
+    /// Somebody at the other end of a socket: `10.0.0.1:443`, `[::1]:80`, `/run/x.sock`, or `@name`
+    /// for an abstract one.
+    Network(String),
 }
 
 /// A frame, ready to send.

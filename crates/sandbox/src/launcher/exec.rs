@@ -19,18 +19,26 @@ pub(super) struct Refusal {
 
 /// Starts the command; the working directory is already the command's.
 pub(super) fn start(exec: &Exec) -> Result<i32, Refusal> {
-    let Some(name) = exec.arguments.first() else {
-        return Err(refusal(NOT_FOUND, c"", "the command has no arguments"));
+    let program = program(exec)?;
+    sys::spawn(&program, &exec.arguments, &exec.environment).map_err(|errno| not_executed(&program, errno))
+}
+
+/// The file that is to be executed.
+pub(super) fn program(exec: &Exec) -> Result<CString, Refusal> {
+    match exec.arguments.first() {
+        Some(name) => find(name, &exec.environment),
+        None => Err(refusal(NOT_FOUND, c"", "the command has no arguments")),
+    }
+}
+
+/// The kernel did not execute it.
+pub(super) fn not_executed(program: &CStr, errno: Errno) -> Refusal {
+    let reason = match errno {
+        // The file is there, so what is missing is what it names.
+        Errno::NOENT => "its interpreter does not exist in the sandbox".to_owned(),
+        errno => std::io::Error::from(errno).to_string(),
     };
-    let program = find(name, &exec.environment)?;
-    sys::spawn(&program, &exec.arguments, &exec.environment).map_err(|errno| {
-        let reason = match errno {
-            // The file is there, so what is missing is what it names.
-            Errno::NOENT => "its interpreter does not exist in the sandbox".to_owned(),
-            errno => std::io::Error::from(errno).to_string(),
-        };
-        refusal(NOT_EXECUTABLE, &program, &reason)
-    })
+    refusal(NOT_EXECUTABLE, program, &reason)
 }
 
 /// A name with a slash is the path itself; else the first executable file of that name in PATH.

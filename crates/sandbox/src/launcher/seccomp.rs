@@ -34,10 +34,10 @@ const REFUSED: &[libc::c_long] = &[
 
 /// `AUDIT_ARCH_X86_64`: EM_X86_64, 64 bit, little endian.
 #[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: u32 = 62 | 0x8000_0000 | 0x4000_0000;
+pub(super) const ARCHITECTURE: u32 = 62 | 0x8000_0000 | 0x4000_0000;
 /// `AUDIT_ARCH_AARCH64`: EM_AARCH64, 64 bit, little endian.
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: u32 = 183 | 0x8000_0000 | 0x4000_0000;
+pub(super) const ARCHITECTURE: u32 = 183 | 0x8000_0000 | 0x4000_0000;
 
 /// On x86-64, system calls of the x32 ABI have this bit; they would pass the list under other numbers.
 const X32_BIT: u32 = 0x4000_0000;
