@@ -8,6 +8,8 @@ mod collect;
 mod executor;
 mod launcher;
 mod layers;
+#[allow(dead_code, unused_imports, reason = "hooked into the run together with the new launcher")]
+mod limits;
 mod load;
 mod local;
 mod plan;
@@ -24,6 +26,7 @@ pub use lre_sandbox::{Finding, check as check_sandbox, check_directory};
 
 pub use executor::{Executor, Failure, Outcome, Work};
 pub use launcher::LauncherProgram;
+pub use limits::{Breach, ExecutionLimits, Limited, Machine};
 pub use load::{LoadError, Loaded, Reader};
 pub use local::{LocalExecutor, LocalOptions};
 pub use plan::EXEC_ROOT;
