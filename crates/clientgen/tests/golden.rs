@@ -3,6 +3,7 @@ mod toolchains;
 
 use lre_clientgen::Unsuitable;
 use lre_clientgen::bazel::{Address, Options, files, local_rc};
+use lre_model::Policy;
 use lre_toolchain::{LockFile, Locked};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +147,20 @@ fn which_toolchain_is_for_which_language() {
     let two = lock([gcc(), clang_tree()]);
     assert!(module(&two, &plain, cc).contains("lre-cc"), "one that is called like the language");
     assert_eq!(module(&lock([gcc()]), &plain, java), "", "a language that nobody has is left out");
+}
+
+/// Two machines must not differ in silence: whoever pins a policy has it in every platform.
+#[test]
+fn the_policy_of_the_lock_file_is_that_of_every_platform() {
+    let mut lock = lock([gcc(), jdk_rootfs(), rust_tree(), codegen()]);
+    for policy in Policy::ALL {
+        lock.set_policy(policy);
+        let made = files(&lock, &Options::default()).unwrap();
+        let platforms: Vec<_> = made.values().filter(|text| text.contains("exec_properties = {")).collect();
+        assert_eq!(platforms.len(), 4, "one for each language, and the tools");
+        let said = format!("        \"lre-policy\": \"{policy}\",\n");
+        assert!(platforms.iter().all(|text| text.contains(&said)), "{said}");
+    }
 }
 
 #[test]

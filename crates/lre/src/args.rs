@@ -1,6 +1,8 @@
 //! The command line, as data.
 use crate::config::Written;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use lre_model::{Network, Policy};
 
 /// Hermetic, content-addressed builds on your own machine.
 #[derive(Parser, Debug)]
@@ -79,6 +81,7 @@ and lre.local.bazelrc with the addresses of this machine, which does not. Shows 
 Examples:
   lre init --client bazel
   lre init --client bazel --toolchain capture:/usr/bin/g++ --yes
+  lre init --policy standard-1           a writable HOME for every action
   lre init --check                       exits 10 where a file has drifted from lre.lock"
     )]
     Init(InitArgs),
@@ -98,7 +101,9 @@ out as they are; one line on stderr says whether it ran or was known. The exit c
 Examples:
   lre run -- cc --version
   lre run --in hello.c --out hello -- cc hello.c -o hello
-  lre run --env LANG=C --timeout 60 --out report -- ./check.sh report";
+  lre run --env LANG=C --timeout 60 --out report -- ./check.sh report
+  lre run --property lre-memory-bytes-max=1073741824 --out big -- ./generate big
+  lre run --policy standard-1 --network host --no-cache -- ./check-links";
 
 /// `lre demo`.
 #[derive(Args, Debug)]
@@ -172,7 +177,14 @@ pub struct RunArgs {
     /// The toolchain [default: that of lre.lock, else the only one installed].
     #[arg(long, value_name = "NAME")]
     pub toolchain: Option<String>,
-    /// A further platform property; may be repeated.
+    /// The determinism policy [default: that of lre.lock, else strict-1].
+    #[arg(long, value_name = "POLICY", value_parser = policies())]
+    pub policy: Option<Policy>,
+    /// What it can reach: its own loopback, or with another policy than strict-1 what this machine reaches
+    /// [default: loopback].
+    #[arg(long, value_name = "NETWORK", value_parser = Network::ALL.map(Network::name))]
+    pub network: Option<String>,
+    /// A further platform property, such as a limit; may be repeated.
     #[arg(long = "property", value_name = "NAME=VALUE")]
     pub properties: Vec<String>,
     /// Kill it after so many seconds.
@@ -367,6 +379,9 @@ pub struct InitArgs {
     /// Write nothing; exit 10 where a file, or the running server, has drifted from lre.lock.
     #[arg(long, conflicts_with_all = ["yes", "toolchain"])]
     pub check: bool,
+    /// The determinism policy of all actions, kept in lre.lock [default: that of lre.lock, else strict-1].
+    #[arg(long, value_name = "POLICY", value_parser = policies(), conflicts_with = "check")]
+    pub policy: Option<Policy>,
     /// Write without asking.
     #[arg(long, short)]
     pub yes: bool,
@@ -434,4 +449,9 @@ impl ServerFlags {
         let Self { listen, socket, slots, default_toolchain, log } = self;
         Written { listen, socket, slots, default_toolchain, log, ..global }
     }
+}
+
+/// Names of policies, in the help and in what shells complete.
+fn policies() -> impl TypedValueParser<Value = Policy> {
+    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
 }

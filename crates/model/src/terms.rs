@@ -53,6 +53,18 @@ impl FromStr for Policy {
     }
 }
 
+impl serde::Serialize for Policy {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Policy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A policy, or a version of one, that this version does not have. The user's turn.
 ///
 /// Never replaced by a policy that is known: the result would be keyed as if it had been made under
@@ -209,7 +221,7 @@ impl Terms {
         };
         if (terms.policy, terms.network) == (Policy::Strict1, Network::Host) {
             let problem = format!(
-                "`{}` = `{}` is refused with the policy {}, under which nothing is reachable; to fix it: leave it out, \
+                "`{}` = `{}` is refused with the policy {}, under which nothing is reachable; hint: leave it out, \
                  or add `{}` = `{}` to exec_properties of what needs the network",
                 Self::NETWORK,
                 Network::Host,

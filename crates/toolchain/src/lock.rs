@@ -3,7 +3,7 @@
 use crate::error::{Mismatch, ToolchainError, io_at};
 use crate::registry::check_name;
 use crate::{Facts, Kind, Toolchain};
-use lre_model::{Digest, nearest};
+use lre_model::{Digest, Policy, nearest};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,9 +13,10 @@ use std::path::Path;
 /// Of the file. A newer one is refused, never guessed at.
 const SCHEMA_VERSION: u32 = 1;
 
-/// The pinned toolchains of a project.
+/// The pinned toolchains of a project, and the determinism policy under which they run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LockFile {
+    policy: Policy,
     /// By name, sorted.
     toolchains: Vec<Locked>,
 }
@@ -50,7 +51,15 @@ pub struct Locked {
 #[serde(deny_unknown_fields)]
 struct Written {
     schema_version: u32,
+    /// Left out where it is the default, whose meaning never changes: a file written before there were policies
+    /// is the same as one written now, and an older lre refuses only what it could not keep.
+    #[serde(default, skip_serializing_if = "is_default")]
+    policy: Policy,
     toolchains: Vec<Locked>,
+}
+
+fn is_default(policy: &Policy) -> bool {
+    *policy == Policy::default()
 }
 
 impl Locked {
@@ -117,6 +126,17 @@ impl Locked {
 }
 
 impl LockFile {
+    /// The determinism policy of all actions of the project that ask for no other.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Chooses another determinism policy.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// All toolchains, by name.
     #[must_use]
     pub fn toolchains(&self) -> &[Locked] {
@@ -156,7 +176,7 @@ impl LockFile {
         }
         let written: Written = serde_json::from_str(text).map_err(|e| refused(explained(&e)))?;
         let mut names = BTreeSet::new();
-        let mut lock = Self::default();
+        let mut lock = Self { policy: written.policy, ..Self::default() };
         for locked in written.toolchains {
             locked.validate().map_err(refused)?;
             if !names.insert(locked.name.clone()) {
@@ -167,10 +187,11 @@ impl LockFile {
         Ok(lock)
     }
 
-    /// The text, the same for the same toolchains on every machine.
+    /// The text, the same for the same toolchains and policy on every machine.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let written = Written { schema_version: SCHEMA_VERSION, toolchains: self.toolchains.clone() };
+        let (policy, toolchains) = (self.policy, self.toolchains.clone());
+        let written = Written { schema_version: SCHEMA_VERSION, policy, toolchains };
         // Maps with text keys and plain values: there is nothing that JSON cannot say.
         let mut text = serde_json::to_string_pretty(&written).expect("the lock file is JSON");
         text.push('\n');
@@ -270,6 +291,24 @@ mod tests {
         let read = LockFile::parse(&lock.to_text(), "lre.lock").unwrap();
         assert_eq!(read, lock);
         assert_eq!(Locked::new(&read.get("packages").unwrap().toolchain(), Facts::default()).recipe, recipe);
+    }
+
+    #[test]
+    fn a_policy_is_kept_and_the_default_is_not_said() {
+        let mut lock = lock();
+        assert!(!lock.to_text().contains("policy"), "as it was written before there were policies");
+        assert_eq!(LockFile::parse(&lock.to_text(), "lre.lock").unwrap().policy(), Policy::Strict1);
+        lock.set_policy(Policy::Standard1);
+        let text = lock.to_text();
+        assert!(text.starts_with("{\n  \"schema_version\": 1,\n  \"policy\": \"standard-1\",\n"), "{text}");
+        assert_eq!(LockFile::parse(&text, "lre.lock").unwrap(), lock);
+        let said = text.replace("standard-1", "strict-1");
+        assert_eq!(LockFile::parse(&said, "lre.lock").unwrap().policy(), Policy::Strict1, "to say it is no mistake");
+        for (written, says) in [("standard", "did you mean `standard-1`?"), ("strict-9", "needs a newer lre")] {
+            let refused = LockFile::parse(&text.replace("standard-1", written), "lre.lock").unwrap_err().to_string();
+            assert!(refused.starts_with("lre.lock: ") && refused.contains(says), "{refused}");
+            assert!(refused.contains("at line 3"), "{refused}");
+        }
     }
 
     #[test]

@@ -175,6 +175,13 @@ fn an_unknown_platform_is_answered_at_once_in(world: &World) {
         assert_eq!(output.status.code(), Some(31), "{property}: {said}");
         assert!(said.contains("hint:") || said.contains("lre.json5"), "{property}: what now? {said}");
     }
+    for property in ["lre-policy=strict", "lre-policy=strict-2", "lre-mutates-inputs=no", "lre-processes-max=many"] {
+        let output = world.run(&["--no-in", "--property", property, "--", "sh", "-c", ":"]);
+        let said = said(&output);
+        let name = property.split('=').next().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{property}: {said}");
+        assert!(said.contains(name) && said.contains("platform.md"), "{property}: what now? {said}");
+    }
     let status = world.home.must(&["status", "--json"]).unwrap();
     assert!(status.contains(&world.server.tcp().to_string()), "{status}");
 }

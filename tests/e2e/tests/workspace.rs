@@ -64,6 +64,23 @@ fn what_init_writes_is_the_same_for_everybody_and_checked() {
     assert!(again.status.success(), "{}", said(&again));
     assert_eq!(committed(elsewhere), committed(&home.work()));
 
+    // The policy is pinned beside the toolchain: it is in every platform, and stays until another one is asked for.
+    assert!(committed(&home.work()).contains("\"lre-policy\": \"strict-1\""));
+    home.must(&["init", "--policy", "standard-1", "--yes"]).unwrap();
+    let standard = committed(&home.work());
+    assert!(standard.contains("\"policy\": \"standard-1\"") && standard.contains("\"lre-policy\": \"standard-1\""));
+    assert!(!standard.contains("strict-1"), "{standard}");
+    home.must(&["init", "--yes"]).unwrap();
+    home.must(&["toolchain", "generate"]).unwrap();
+    home.must(&["init", "--check"]).unwrap();
+    assert_eq!(committed(&home.work()), standard);
+    let lock = home.work().join("lre.lock");
+    fs::write(&lock, fs::read_to_string(&lock).unwrap().replace("  \"policy\": \"standard-1\",\n", "")).unwrap();
+    let drifted = home.lre(&["init", "--check"]).output().unwrap();
+    assert_eq!(drifted.status.code(), Some(10), "{}", said(&drifted));
+    home.must(&["init", "--yes"]).unwrap();
+    assert_eq!(committed(elsewhere), committed(&home.work()), "without one it is strict-1");
+
     let rc = home.work().join("lre.bazelrc");
     fs::write(&rc, fs::read_to_string(&rc).unwrap() + "build:lre --jobs=1\n").unwrap();
     let drifted = home.lre(&["init", "--check"]).output().unwrap();

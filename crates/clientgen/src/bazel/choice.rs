@@ -19,6 +19,7 @@
 //! so that Bazel's toolchain resolution sends the actions of that language there and all others to the main platform.
 use super::Options;
 use crate::Unsuitable;
+use lre_model::Policy;
 use lre_toolchain::{CcFacts, CustomFacts, Facts, JavaFacts, Kind, LockFile, Locked, RustFacts};
 use std::collections::BTreeMap;
 
@@ -52,6 +53,8 @@ pub(super) struct Choice<'a> {
     pub custom: Vec<Role<'a, CustomFacts>>,
     /// The toolchains of the main platform, in the order in which they are mounted.
     pub main: Vec<&'a Locked>,
+    /// The determinism policy of all platforms.
+    pub policy: Policy,
 }
 
 impl<'a> Choice<'a> {
@@ -68,7 +71,7 @@ impl<'a> Choice<'a> {
         let java = choose(lock, "java", options.java.as_deref(), first.into_iter().flatten(), |f| f.java.as_ref())?;
         let first = [rather, Some("rust"), with];
         let rust = choose(lock, "rust", options.rust.as_deref(), first.into_iter().flatten(), |f| f.rust.as_ref())?;
-        let mut choice = Self { cc, java, rust, custom: custom(lock)?, main: Vec::new() };
+        let mut choice = Self { cc, java, rust, custom: custom(lock)?, main: Vec::new(), policy: lock.policy() };
         if choice.members().is_empty() {
             return Err(Unsuitable::NoCompiler);
         }

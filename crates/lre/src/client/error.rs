@@ -2,6 +2,7 @@
 use crate::config::Endpoint;
 use crate::exit::{Exit, Problem};
 use crate::ui;
+use lre_model::Terms;
 use lre_store::StoreError;
 use std::io;
 use std::path::PathBuf;
@@ -102,9 +103,13 @@ impl From<ClientError> for Problem {
             ClientError::Unreachable { .. } => tell(Exit::Unreachable, e).hint("lre up"),
             ClientError::Platform { property, problem } => {
                 let (why, hint) = split_hint(&problem);
-                let told = Self::new(Exit::Toolchain, format!("the server refuses the property `{property}`")).why(why);
+                // What is asked of the sandbox was written by hand; everything else follows from toolchains.
+                let terms = Terms::PROPERTIES.contains(&property.as_str());
+                let exit = if terms { Exit::Usage } else { Exit::Toolchain };
+                let told = Self::new(exit, format!("the server refuses the property `{property}`")).why(why);
                 match hint {
                     Some(hint) => told.hint(hint),
+                    None if terms => told.hint("docs/reference/platform.md says which values there are"),
                     None if property.starts_with("lre-") => told.hint("lre toolchain list"),
                     None => told,
                 }
@@ -148,6 +153,13 @@ mod tests {
         let expected =
             "the server refuses the property `lre-rootfs`: not installed; installed: cc (hint: lre toolchain add x)";
         assert_eq!(problem.to_string(), expected);
+    }
+
+    #[test]
+    fn what_is_asked_of_the_sandbox_is_no_toolchain() {
+        let problem = Problem::from(ClientError::from(refused("PLATFORM", "lre-policy", "not known here")));
+        assert_eq!(problem.exit(), Exit::Usage);
+        assert!(problem.to_string().contains("platform.md"), "{problem}");
     }
 
     #[test]

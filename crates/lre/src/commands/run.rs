@@ -7,7 +7,7 @@ use crate::commands::{Context, Done, block_on};
 use crate::config::Written;
 use crate::exit::{Exit, OrProblem, Problem};
 use crate::{pinned, ui};
-use lre_model::{ActionResult, Platform, RelPath};
+use lre_model::{ActionResult, Network, Platform, Policy, RelPath, Terms};
 use lre_proto::{protobuf, re};
 use lre_store::StoreError;
 use serde_json::json;
@@ -90,6 +90,8 @@ fn spec(args: &RunArgs, context: &Context, here: &Path) -> Result<ActionSpec, Pr
     let mut environment = toolchain.as_ref().map(|toolchain| toolchain.environment.clone()).unwrap_or_default();
     environment.extend(args.environment.iter().map(pair).collect::<Result<BTreeMap<_, _>, _>>()?);
     let mut properties = args.properties.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let pinned = pinned::lock(here)?.map(|(_, lock)| lock.policy());
+    properties.extend(terms(args, pinned, &properties)?);
     properties.extend(toolchain.map(|toolchain| toolchain.property()));
     Ok(ActionSpec {
         arguments: args.command.clone(),
@@ -100,6 +102,23 @@ fn spec(args: &RunArgs, context: &Context, here: &Path) -> Result<ActionSpec, Pr
         timeout: args.timeout.map(Duration::from_secs),
         ..ActionSpec::default()
     })
+}
+
+/// What the flags ask of the sandbox. The policy is always said, as in the files that are generated for others: a
+/// server that knows nothing of policies refuses the action instead of running it under rules of its own.
+fn terms(args: &RunArgs, pinned: Option<Policy>, more: &[(String, String)]) -> Result<Vec<(String, String)>, Problem> {
+    let said = more.iter().any(|(name, _)| name == Terms::POLICY);
+    // Two that differ are for the server to refuse, as it does with every other property.
+    let policy = args.policy.or(if said { None } else { Some(pinned.unwrap_or_default()) });
+    let host = args.network.as_deref() == Some(Network::Host.name());
+    if host && policy == Some(Policy::Strict1) {
+        return Err(Problem::usage("nothing is reachable under the determinism policy strict-1")
+            .why("what comes from a network is in no digest, so its result could be found by those who would get another")
+            .hint(format!("lre run --policy {} --network {}", Policy::Standard1, Network::Host)));
+    }
+    let policy = policy.map(|policy| (Terms::POLICY.to_owned(), policy.to_string()));
+    let network = args.network.clone().map(|network| (Terms::NETWORK.to_owned(), network));
+    Ok(policy.into_iter().chain(network).collect())
 }
 
 /// `path` as seen from the current directory, which becomes the input root.
@@ -254,6 +273,33 @@ mod tests {
         for bad in ["../x", "/etc/passwd", "a/../../x"] {
             assert_eq!(relative(bad, here).unwrap_err().exit(), Exit::Usage, "{bad}");
         }
+    }
+
+    #[test]
+    fn the_policy_is_said_once_and_the_flag_comes_first() {
+        let asked = |words: &[&str], pinned| {
+            let args = args(words);
+            let more: Vec<_> = args.properties.iter().filter_map(|p| p.split_once('=')).collect();
+            let more: Vec<_> = more.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            let terms = terms(&args, pinned, &more)?;
+            Ok::<_, Problem>(Platform::new(terms.into_iter().chain(more)).to_string())
+        };
+        let (compat, property) = (Some(Policy::Compat1), ["--property", "lre-policy=compat-1"]);
+        for (words, pinned, expected) in [
+            (&[][..], None, "lre-policy=strict-1"),
+            (&[], compat, "lre-policy=compat-1"),
+            (&["--policy", "standard-1"], compat, "lre-policy=standard-1"),
+            (&property, None, "lre-policy=compat-1"),
+            (&["--network", "host"], compat, "lre-network=host lre-policy=compat-1"),
+            (&["--network", "loopback"], None, "lre-network=loopback lre-policy=strict-1"),
+        ] {
+            assert_eq!(asked(words, pinned).unwrap(), expected, "{words:?}");
+        }
+        let refused = asked(&["--network", "host"], None).unwrap_err();
+        assert_eq!(refused.exit(), Exit::Usage);
+        assert!(refused.to_string().contains("strict-1"), "{refused}");
+        assert!(asked(&["--network", "host", "--policy", "strict-1"], compat).is_err());
+        assert!(asked(&["--network", "host", property[0], property[1]], None).is_ok());
     }
 
     #[test]

@@ -80,7 +80,8 @@ pub const KEYS: &[Key] = &[
         default: "none",
         flag: None,
         help: "Further platform properties that clients may send; they choose nothing. `OSFamily`, `ISA`, `lre-rootfs`, \
-               `lre-toolchain` and `lre-nix` are always known, everything else is refused.",
+               `lre-toolchain`, `lre-nix` and what an action asks of its sandbox (`lre-policy` and others, see platform.md) \
+               are always known, everything else is refused.",
         example: "[\"Pool\"]",
     },
     Key {

@@ -1,6 +1,7 @@
 //! Platforms: where actions run, by the properties that the server reads.
 use crate::bazel::choice::{Choice, Role};
 use crate::starlark::{call, dict, list, text};
+use lre_model::{Policy, Terms};
 use lre_toolchain::Locked;
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ pub(super) fn where_it_runs<F>(choice: &Choice<'_>, role: &Role<'_, F>) -> Vec<S
 
 /// The `platform` on which the actions of a role run; for one apart, with what makes it different from the main one.
 pub(super) fn of_role<'a, F>(choice: &Choice<'a>, role: &Role<'a, F>) -> String {
-    let platform = platform(&where_it_runs(choice, role), &choice.platform(role));
+    let platform = platform(&where_it_runs(choice, role), &choice.platform(role), choice.policy);
     if !role.apart {
         return platform;
     }
@@ -35,18 +36,21 @@ pub(super) fn of_role<'a, F>(choice: &Choice<'a>, role: &Role<'a, F>) -> String 
 
 /// The main platform.
 pub(super) fn main(choice: &Choice<'_>) -> String {
-    platform(&constraints(choice.triple()), &choice.main)
+    platform(&constraints(choice.triple()), &choice.main, choice.policy)
 }
 
 // No parent: a host's platform would bring in what Bazel found on this machine.
-fn platform(constraints: &[String], toolchains: &[&Locked]) -> String {
+//
+// The policy is said even where it is what an absent property means: a server that knows nothing of policies refuses
+// the action instead of running it under rules of its own, and people see what they have.
+fn platform(constraints: &[String], toolchains: &[&Locked], policy: Policy) -> String {
     let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in toolchains.iter().map(|locked| locked.toolchain().property()) {
         values.entry(name).or_default().push(value);
     }
     let properties: BTreeMap<_, _> = values.into_iter().map(|(name, values)| (name, values.join(","))).collect();
-    let linux = [("OSFamily", "linux")];
-    let properties = linux.into_iter().chain(properties.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let always = [("OSFamily", "linux"), (Terms::POLICY, policy.name())];
+    let properties = always.into_iter().chain(properties.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     call(
         "platform",
         [("name", text("platform")), ("constraint_values", list(constraints)), ("exec_properties", dict(properties))],

@@ -29,7 +29,9 @@ pub fn run(args: &InitArgs, context: &Context) -> Done {
     if args.check {
         return check(&workspace, lock, &options, context, args.json);
     }
-    let chosen = block_on(pin::pin(context, lock.unwrap_or_default(), &args.toolchain, !args.yes))?;
+    let mut lock = lock.unwrap_or_default();
+    lock.set_policy(args.policy.unwrap_or(lock.policy()));
+    let chosen = block_on(pin::pin(context, lock, &args.toolchain, !args.yes))?;
     let options = bazel::Options { toolchain: chosen.name, ..options };
     let mut plan = committed(&workspace, &chosen.lock, &options)?;
     local(&mut plan, args, context, &options)?;
