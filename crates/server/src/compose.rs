@@ -14,7 +14,7 @@ use lre_proto::re::execution_server::ExecutionServer;
 use lre_scheduler::Limits;
 use lre_store::{ActionCache, BlobStore, Counters, DiskStore, Inodes, OpenError, Staging};
 use lre_toolchain::{Accepted, Cas, Registry};
-use lre_worker::{Executor, Finding, LauncherProgram, LocalExecutor, LocalOptions, Reader};
+use lre_worker::{ExecutionLimits, Executor, Finding, LauncherProgram, LocalExecutor, LocalOptions, Reader};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,8 @@ pub struct Options {
     pub action_timeout_default: Duration,
     /// How long an action may ask for.
     pub action_timeout_max: Duration,
+    /// What an execution may take of the machine; actions can lower it.
+    pub action_limits: ExecutionLimits,
 }
 
 /// What a server is made of, whoever made it. Tests bring their own.
@@ -226,6 +228,7 @@ impl Server {
             directory: disk.directory().to_owned(),
             slots: options.slots,
             launcher: options.launcher.clone(),
+            limits: options.action_limits,
         })
         .map_err(|source| StartError::Launcher { program: options.launcher.program, source })?;
         let parts = Parts {

@@ -6,7 +6,7 @@ use lre_proto::longrunning::{self, operation};
 use lre_proto::{protobuf, re, rpc};
 use lre_scheduler::OperationId;
 use lre_store::BlobStore;
-use lre_worker::{Failure, Outcome};
+use lre_worker::{Failure, Limited, Outcome};
 use prost::Message;
 use re::execution_stage::Value as Stage;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -118,6 +118,16 @@ fn with_hint(failure: &Failure) -> String {
             "hint: give the action more time (Bazel: --test_timeout, or the timeout of the rule); \
              the server's own limits are shown by `lre config show`"
         }
+        Failure::Limit(breach) => match breach.what {
+            Limited::MachineDisk => "hint: free some room where the store is; `lre doctor` says where that is",
+            Limited::MachineMemory => {
+                "hint: run less at the same time (`slots` in lre.json5), or lower the memory of actions"
+            }
+            _ => {
+                "hint: the limit is the platform property that is named, or the server's own: `lre config show` shows \
+                 those as action_…_max"
+            }
+        },
         Failure::Sandbox(_) => "hint: `lre doctor` says what is missing on this machine",
         Failure::Store { .. } => "hint: `lre doctor` looks at the disk of the store",
         Failure::Missing(_) => "hint: the inputs are gone from the cache; build again, the client uploads them",

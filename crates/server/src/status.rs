@@ -177,6 +177,7 @@ impl ToStatus for Failure {
             Self::Platform { property, problem } => precondition("PLATFORM", property, problem, self),
             Self::Output { path, problem } => precondition("OUTPUT", path, problem, self),
             Self::DeadlineExceeded(_) => Status::deadline_exceeded(self.to_string()),
+            Self::Limit(breach) => quota(breach.what.subject(), self),
             Self::Cancelled => Status::cancelled(self.to_string()),
             Self::Sandbox(_) => ours(Code::Internal, "SANDBOX", self),
             Self::Store { source, .. } => needed(source, self),
@@ -279,6 +280,7 @@ pub fn in_trailers(status: Status) -> Status {
 mod tests {
     use super::*;
     use lre_model::DigestFunction;
+    use lre_worker::{Breach, Limited};
     use std::io;
     use std::time::Duration;
 
@@ -307,6 +309,7 @@ mod tests {
     #[test]
     fn the_table_of_codes() {
         let corrupt = StoreError::Corrupt { expected: digest(b"a"), actual: digest(b"b") };
+        let too_much = Breach { what: Limited::Memory, limit: 512 << 20, seen: 600 << 20 };
         let lost = || Failure::Store { doing: "reading inputs", source: StoreError::Io(io::Error::other("broken")) };
         for (status, code) in [
             (corrupt.to_status(), Code::InvalidArgument),
@@ -316,6 +319,7 @@ mod tests {
             (Refused { property: "p".into(), problem: "q".into() }.to_status(), Code::FailedPrecondition),
             (TermsError { property: "p", problem: "q".into() }.to_status(), Code::FailedPrecondition),
             (Failure::DeadlineExceeded(Duration::from_secs(1)).to_status(), Code::DeadlineExceeded),
+            (Failure::Limit(too_much).to_status(), Code::ResourceExhausted),
             (Failure::Cancelled.to_status(), Code::Cancelled),
             (Failure::Sandbox("no namespaces".into()).to_status(), Code::Internal),
             (lost().to_status(), Code::Internal),
@@ -323,6 +327,10 @@ mod tests {
         ] {
             assert_eq!(status.code(), code, "{status:?}");
         }
+        let status = Failure::Limit(too_much).to_status();
+        let violation = status.get_details_quota_failure().unwrap().violations.remove(0);
+        assert_eq!(violation.subject, "lre-memory-bytes-max");
+        assert!(violation.description.contains("512 MiB of memory"), "{violation:?}");
         assert!(lost().to_status().message().ends_with("broken"), "the reason is told: {:?}", lost().to_status());
     }
 

@@ -1,5 +1,5 @@
 //! Who runs actions.
-use crate::Loaded;
+use crate::{Breach, Loaded};
 use async_trait::async_trait;
 use lre_model::{ActionResult, Digest, Invalid, Terms};
 use lre_store::{Hold, StoreError};
@@ -67,6 +67,10 @@ pub enum Failure {
     /// The user's turn: the command was too slow. Its output so far is in the outcome.
     #[error("the command ran longer than {} s and was killed", .0.as_secs_f64())]
     DeadlineExceeded(Duration),
+    /// The user's turn: the command took more of the machine than it may. Its output so far is in the
+    /// outcome.
+    #[error("{0}")]
+    Limit(Breach),
     /// Nobody's turn: nobody waits for it any more, or somebody cancelled it.
     #[error("the execution was cancelled")]
     Cancelled,

@@ -4,7 +4,7 @@ use crate::prepare::Dressing;
 use crate::ready::ReadyToolchains;
 use crate::run_directory::RunDirectories;
 use crate::slot_tree::{SlotTree, remove_tree};
-use crate::{Executor, Failure, Outcome, Work};
+use crate::{ExecutionLimits, Executor, Failure, Outcome, Work};
 use async_trait::async_trait;
 use lre_store::{BlobStore, Inodes};
 use std::io;
@@ -26,6 +26,8 @@ pub struct LocalOptions {
     pub slots: usize,
     /// Our own binary, as the launcher.
     pub launcher: LauncherProgram,
+    /// What an execution may take of the machine where its action asks for no less.
+    pub limits: ExecutionLimits,
 }
 
 /// Runs actions in sandboxes on this machine.

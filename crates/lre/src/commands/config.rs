@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn each_value_names_its_origin() {
         let paths = Paths { runtime: "/r".into(), cache: "/c".into(), state: "/s".into(), config: "/e".into() };
-        let config = Config::new(&[], &Facts { paths: &paths, cores: 2 }).unwrap();
+        let config = Config::new(&[], &Facts { paths: &paths, cores: 2, memory_bytes: 4 << 30 }).unwrap();
         let json = as_json(&config);
         assert_eq!(json["schema_version"], 1);
         assert_eq!(json["values"]["slots"], json!({ "value": 2, "origin": "default" }));

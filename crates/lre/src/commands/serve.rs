@@ -77,6 +77,7 @@ pub fn options(context: &Context) -> Result<Options, Problem> {
         launcher: LauncherProgram { program: machine::this_program()?, arguments: vec!["launcher".to_owned()] },
         action_timeout_default: config.action_timeout_default,
         action_timeout_max: config.action_timeout_max,
+        action_limits: config.action_limits,
     })
 }
 

@@ -145,6 +145,40 @@ pub const KEYS: &[Key] = &[
         example: "7200",
     },
     Key {
+        name: "action_memory_bytes_max",
+        kind: Kind::Number,
+        default: "3/4 of the machine's memory",
+        flag: None,
+        help: "Memory of one action: of all its processes together, and of its `/tmp`, which is never larger than 4 GiB. Who \
+               takes more is killed and told so. An action lowers it with the property `lre-memory-bytes-max`.",
+        example: "8589934592",
+    },
+    Key {
+        name: "action_processes_max",
+        kind: Kind::Number,
+        default: "`4096`",
+        flag: None,
+        help: "Processes and threads of one action at the same time. An action lowers it with `lre-processes-max`.",
+        example: "512",
+    },
+    Key {
+        name: "action_disk_bytes_max",
+        kind: Kind::Number,
+        default: "`68719476736` (64 GiB)",
+        flag: None,
+        help: "What one action may write to its working tree, in bytes on disk. An action lowers it with `lre-disk-bytes-max`.",
+        example: "10737418240",
+    },
+    Key {
+        name: "action_output_bytes_max",
+        kind: Kind::Number,
+        default: "`2147483647` (2 GiB)",
+        flag: None,
+        help: "What one action may write to stdout, and as much to stderr. Clients in Java cannot hold more than the default. An \
+               action lowers it with `lre-output-bytes-max`.",
+        example: "67108864",
+    },
+    Key {
         name: "token_file",
         kind: Kind::Text,
         default: "`$XDG_STATE_HOME/lre/token`",

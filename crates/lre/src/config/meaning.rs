@@ -1,6 +1,7 @@
 //! From what was written to what it means, in one pure function.
 use crate::config::{BadConfig, Layer, Source, Written, keys};
 use crate::paths::{Paths, check_socket};
+use lre_worker::ExecutionLimits;
 use serde_json::{Value, json};
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,6 +42,8 @@ pub struct Config {
     pub action_timeout_default: Duration,
     /// The longest that a client may name.
     pub action_timeout_max: Duration,
+    /// What an action may take of the machine.
+    pub action_limits: ExecutionLimits,
     /// The token for others.
     pub token_file: PathBuf,
     /// The filter of the server's log.
@@ -63,6 +66,8 @@ pub struct Facts<'a> {
     pub paths: &'a Paths,
     /// Processor cores.
     pub cores: usize,
+    /// Memory of the machine, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// Where a server is.
@@ -194,6 +199,7 @@ impl Config {
                 || Duration::from_secs(86_400),
                 |v, _| seconds(*v),
             )?,
+            action_limits: limits(&mut p, ExecutionLimits::of_machine(facts.memory_bytes))?,
             token_file: p.pick("token_file", |w| w.token_file.as_ref(), || paths.token(), path)?,
             log: p.pick("log", |w| w.log.as_ref(), || "info".to_owned(), |v, _| log(v))?,
             server: p.pick(
@@ -273,6 +279,10 @@ impl Config {
             json!(self.nix_keys),
             json!(self.action_timeout_default.as_secs()),
             json!(self.action_timeout_max.as_secs()),
+            json!(self.action_limits.memory_bytes_max),
+            json!(self.action_limits.processes_max),
+            json!(self.action_limits.disk_bytes_max),
+            json!(self.action_limits.output_bytes_max),
             json!(self.token_file),
             json!(self.log),
             json!(self.endpoint().to_string()),
@@ -332,6 +342,37 @@ fn slots(value: u64) -> Result<usize, Wrong> {
 
 fn seconds(value: u64) -> Result<Duration, Wrong> {
     if value == 0 { wrong("a timeout of 0 s would end every action") } else { Ok(Duration::from_secs(value)) }
+}
+
+/// Each alone: an action that must not use much memory may still write much.
+fn limits(p: &mut Picker<'_>, default: ExecutionLimits) -> Result<ExecutionLimits, BadConfig> {
+    let some = |v: &u64, _: &Layer| if *v == 0 { wrong("a limit of 0 would end every action") } else { Ok(*v) };
+    Ok(ExecutionLimits {
+        memory_bytes_max: p.pick(
+            "action_memory_bytes_max",
+            |w| w.action_memory_bytes_max.as_ref(),
+            || default.memory_bytes_max,
+            some,
+        )?,
+        processes_max: p.pick(
+            "action_processes_max",
+            |w| w.action_processes_max.as_ref(),
+            || default.processes_max,
+            some,
+        )?,
+        disk_bytes_max: p.pick(
+            "action_disk_bytes_max",
+            |w| w.action_disk_bytes_max.as_ref(),
+            || default.disk_bytes_max,
+            some,
+        )?,
+        output_bytes_max: p.pick(
+            "action_output_bytes_max",
+            |w| w.action_output_bytes_max.as_ref(),
+            || default.output_bytes_max,
+            some,
+        )?,
+    })
 }
 
 fn unless_none(text: &str) -> Option<String> {
@@ -396,7 +437,7 @@ mod tests {
     }
 
     fn config(layers: &[Layer]) -> Result<Config, BadConfig> {
-        Config::new(layers, &Facts { paths: &paths(), cores: 8 })
+        Config::new(layers, &Facts { paths: &paths(), cores: 8, memory_bytes: 16 << 30 })
     }
 
     fn file(text: &str) -> Layer {
@@ -443,6 +484,7 @@ mod tests {
             ("{ store: '' }", "a path is needed"),
             ("{ action_timeout_seconds_default: 0 }", "would end every action"),
             ("{ action_timeout_seconds_default: 9, action_timeout_seconds_max: 8 }", "longer than"),
+            ("{ action_memory_bytes_max: 0 }", "would end every action"),
             ("{ accepted_properties: [''] }", "cannot name a platform property"),
             ("{ server: 'ftp' }", "unix:/path or grpc://host:port"),
             ("{ bazel_prefix: 'a b' }", "cannot name a Bazel configuration"),

@@ -37,7 +37,9 @@ pub fn load(flags: &Written) -> Result<(Config, Paths), Problem> {
     layers.push(Layer::from_environment(|name| std::env::var(name).ok(), here.clone())?);
     layers.push(Layer { source: Source::Flags, written: flags.clone(), base: here });
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok((Config::new(&layers, &Facts { paths: &paths, cores })?, paths))
+    let machine = lre_worker::Machine::look().or_problem("how much memory this machine has cannot be found out")?;
+    let facts = Facts { paths: &paths, cores, memory_bytes: machine.memory_bytes };
+    Ok((Config::new(&layers, &facts)?, paths))
 }
 
 /// Variables of the family that are no settings: of our tests, and of actions.

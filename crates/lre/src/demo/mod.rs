@@ -113,6 +113,7 @@ async fn start_server(directory: &Path, socket: &Path) -> Result<Server, Problem
         launcher: lre_worker::LauncherProgram { program, arguments: vec!["launcher".to_owned()] },
         action_timeout_default: Duration::from_secs(300),
         action_timeout_max: Duration::from_secs(300),
+        action_limits: lre_worker::ExecutionLimits::of_this_machine().or_problem("how much memory is there?")?,
     };
     Server::start(options).await.or_problem("the private server does not start")
 }

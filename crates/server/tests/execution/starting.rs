@@ -22,6 +22,7 @@ fn options(directory: &Path) -> Options {
         launcher: LauncherProgram { program: "/bin/cat".into(), arguments: vec![] },
         action_timeout_default: Duration::from_secs(1),
         action_timeout_max: Duration::from_secs(2),
+        action_limits: lre_worker::ExecutionLimits::of_this_machine().unwrap(),
     }
 }
 

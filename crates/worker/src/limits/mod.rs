@@ -55,6 +55,14 @@ impl ExecutionLimits {
         }
     }
 
+    /// What holds on this one.
+    ///
+    /// # Errors
+    /// /proc is not mounted.
+    pub fn of_this_machine() -> std::io::Result<Self> {
+        Ok(Self::of_machine(Machine::look()?.memory_bytes))
+    }
+
     /// These, and where the other says less, that.
     #[must_use]
     pub fn lowered(self, asked: &lre_model::Limits) -> Self {

@@ -3,7 +3,7 @@ use lre_model::{Action, ActionDigest, Command, Digest, DigestFunction, InputTree
 use lre_store::{BlobStore, DiskStore, Hold, Inodes};
 use lre_testkit::TreeBuilder;
 use lre_toolchain::{Closure, Kind, Toolchain};
-use lre_worker::{Executor, LauncherProgram, Loaded, LocalExecutor, LocalOptions, Outcome, Work};
+use lre_worker::{ExecutionLimits, Executor, LauncherProgram, Loaded, LocalExecutor, LocalOptions, Outcome, Work};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +35,9 @@ impl World {
         let inodes = Arc::new(Inodes::new(at.join("inodes")).unwrap());
         let launcher =
             LauncherProgram { program: env!("CARGO_BIN_EXE_lre-worker-test-launcher").into(), arguments: vec![] };
-        let options = LocalOptions { store: Arc::clone(&store) as _, inodes, directory: at, slots: 1, launcher };
+        let limits = ExecutionLimits::of_this_machine().unwrap();
+        let options =
+            LocalOptions { store: Arc::clone(&store) as _, inodes, directory: at, slots: 1, launcher, limits };
         let executor = LocalExecutor::start(options).unwrap();
         let toolchain = toolchain(store.as_ref(), directory.path()).await;
         Self { store, executor, toolchain, directory }
