@@ -3,6 +3,7 @@ use crate::args::Cli;
 use crate::config::keys;
 use crate::exit::Exit;
 use clap::CommandFactory;
+use lre_model::{Network, Policy, Terms};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -69,6 +70,21 @@ fn the_reference_pages_say_what_the_code_does() {
     golden("docs/reference/config.md", &keys::reference());
     golden("docs/reference/lre.schema.json", &format!("{:#}\n", keys::schema()));
     golden("docs/reference/cli.md", &cli());
+}
+
+/// Whoever adds a property, a policy or a network says what it costs.
+#[test]
+fn every_property_has_its_place_in_the_reference() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/platform.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let row = |name: &str| page.lines().any(|line| line.starts_with("| ") && line.contains(&format!("`{name}`")));
+    let values = Policy::ALL.map(Policy::name).into_iter().chain(Network::ALL.map(Network::name));
+    for name in Terms::PROPERTIES.into_iter().chain(values) {
+        assert!(row(name), "docs/reference/platform.md has no row for `{name}`");
+    }
+    for property in &Terms::PROPERTIES[..4] {
+        assert!(page.contains(&format!("\n## {property}\n")), "docs/reference/platform.md has no section {property}");
+    }
 }
 
 #[test]
