@@ -189,6 +189,33 @@ impl<'de> serde::Deserialize<'de> for Digest {
     }
 }
 
+/// Hashes digests for maps whose keys are digests of blobs that were seen: a digest is as good as chance already, so
+/// a part of it serves. Not for digests that somebody only names: he can choose them so that all of them
+/// collide.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByDigest(u64);
+
+impl std::hash::BuildHasher for ByDigest {
+    type Hasher = Self;
+    fn build_hasher(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl std::hash::Hasher for ByDigest {
+    fn write(&mut self, bytes: &[u8]) {
+        // Of all that a digest tells, only the hash is this long.
+        if let Some(eight) = bytes.first_chunk::<8>()
+            && bytes.len() >= 32
+        {
+            self.0 ^= u64::from_le_bytes(*eight);
+        }
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Why something is not a digest. The client's author must act.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
 pub enum BadDigest {
@@ -299,6 +326,15 @@ mod tests {
         let zeros = Digest::parse(DigestFunction::Sha256, &"00".repeat(32), 0).unwrap();
         assert!(!zeros.is_empty_blob());
         assert!(Digest::empty(DigestFunction::Blake3).is_empty_blob());
+    }
+
+    #[test]
+    fn maps_by_digest_spread_them() {
+        use std::hash::BuildHasher;
+        let hashes: std::collections::HashSet<_> = (0..1000_u32)
+            .map(|n| ByDigest::default().hash_one(Digest::of(DigestFunction::Sha256, &n.to_le_bytes())))
+            .collect();
+        assert_eq!(hashes.len(), 1000);
     }
 
     #[test]

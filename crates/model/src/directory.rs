@@ -20,6 +20,12 @@ impl Name {
     }
 }
 
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<&str> for Name {
     type Error = BadName;
     fn try_from(s: &str) -> Result<Self, BadName> {
@@ -130,10 +136,24 @@ impl Directory {
         })
     }
 
+    /// The digests of the files in it, in order of their names.
+    pub fn files(&self) -> impl Iterator<Item = Digest> {
+        self.children.values().filter_map(|node| match node {
+            Node::File { digest, .. } => Some(*digest),
+            _ => None,
+        })
+    }
+
     /// The child of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Node> {
-        self.children.get(&Name::try_from(name).ok()?)
+        self.children.get(name)
+    }
+
+    /// How many children there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.children.len()
     }
 
     /// Whether there are no children.

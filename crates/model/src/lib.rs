@@ -14,17 +14,21 @@ mod path;
 mod platform;
 mod resource;
 mod result;
+mod sketch;
+mod subtree;
 mod terms;
 mod tree;
 
 pub use action::{Action, ActionDigest, Command, DirectoryFormat, InputRoot, Invalid, OutputPath, Outputs, Property};
-pub use digest::{BadDigest, Digest, DigestFunction, Hasher};
+pub use digest::{BadDigest, ByDigest, Digest, DigestFunction, Hasher};
 pub use directory::{BadDirectory, BadName, Directory, Name, Node};
 pub use nearest::nearest;
 pub use path::{BadPath, RelPath};
 pub use platform::Platform;
 pub use resource::{BadResource, Compressor, ReadResource, WriteResource};
 pub use result::ActionResult;
+pub use sketch::Sketch;
+pub use subtree::Subtree;
 pub use terms::{Limits, Network, Policy, Terms, TermsError, UnknownPolicy};
 pub use tree::{Extent, InputTree, decode_tree, encode_tree};
 

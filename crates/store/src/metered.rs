@@ -1,7 +1,8 @@
 //! Counts what a store is asked.
 use crate::{ActionCache, Blob, BlobStore, Hold, StoreError};
 use async_trait::async_trait;
-use lre_model::{ActionDigest, ActionResult, Digest};
+use lre_model::{ActionDigest, ActionResult, Digest, Subtree};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +24,7 @@ pub struct Counters {
 /// [`Counters`] at one moment.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// Digests found present by `hold`.
+    /// Digests found present by `hold`; a tree that is held counts as one.
     pub held: u64,
     /// Digests found missing by `hold`, and reads of blobs that were not there.
     pub missing: u64,
@@ -61,6 +62,16 @@ impl Counters {
             misses: get(&self.misses),
             puts: get(&self.puts),
             errors: get(&self.errors),
+        }
+    }
+
+    fn asked(&self, answer: &Result<(Hold, Vec<Digest>), StoreError>) {
+        match answer {
+            Ok((hold, missing)) => {
+                add(&self.held, (hold.digests().len() + hold.trees().len()) as u64);
+                add(&self.missing, missing.len() as u64);
+            }
+            Err(e) => self.failed(e),
         }
     }
 
@@ -102,14 +113,18 @@ impl<S> Metered<S> {
 impl<S: BlobStore> BlobStore for Metered<S> {
     async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
         let answer = self.inner.hold(digests).await;
-        match &answer {
-            Ok((hold, missing)) => {
-                add(&self.counters.held, hold.digests().len() as u64);
-                add(&self.counters.missing, missing.len() as u64);
-            }
-            Err(e) => self.counters.failed(e),
-        }
+        self.counters.asked(&answer);
         answer
+    }
+
+    async fn hold_tree(&self, tree: &Arc<Subtree>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        let answer = self.inner.hold_tree(tree, digests).await;
+        self.counters.asked(&answer);
+        answer
+    }
+
+    fn file_of(&self, digest: Digest) -> Option<PathBuf> {
+        self.inner.file_of(digest)
     }
 
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {

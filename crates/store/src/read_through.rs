@@ -1,7 +1,8 @@
 //! A near store before a far one.
 use crate::{ActionCache, Blob, BlobStore, Hold, StoreError};
 use async_trait::async_trait;
-use lre_model::{ActionDigest, ActionResult, Digest};
+use lre_model::{ActionDigest, ActionResult, Digest, Subtree};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,10 +41,9 @@ impl<N, F> ReadThrough<N, F> {
     }
 }
 
-#[async_trait]
-impl<N: BlobStore, F: BlobStore> BlobStore for ReadThrough<N, F> {
-    async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
-        let (near, missing) = self.near.hold(digests).await?;
+impl<N: BlobStore, F: BlobStore> ReadThrough<N, F> {
+    /// Looks afar for what is missing near.
+    async fn hold_rest(&self, near: Hold, missing: Vec<Digest>) -> Result<(Hold, Vec<Digest>), StoreError> {
         if missing.is_empty() {
             return Ok((near, missing));
         }
@@ -54,6 +54,23 @@ impl<N: BlobStore, F: BlobStore> BlobStore for ReadThrough<N, F> {
                 Ok((near, missing))
             }
         }
+    }
+}
+
+#[async_trait]
+impl<N: BlobStore, F: BlobStore> BlobStore for ReadThrough<N, F> {
+    async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        let (near, missing) = self.near.hold(digests).await?;
+        self.hold_rest(near, missing).await
+    }
+
+    async fn hold_tree(&self, tree: &Arc<Subtree>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        let (near, missing) = self.near.hold_tree(tree, digests).await?;
+        self.hold_rest(near, missing).await
+    }
+
+    fn file_of(&self, digest: Digest) -> Option<PathBuf> {
+        self.near.file_of(digest)
     }
 
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {

@@ -2,9 +2,10 @@
 use crate::Blob;
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
-use lre_model::{ActionDigest, ActionResult, Digest};
+use lre_model::{ActionDigest, ActionResult, Digest, Subtree};
 use std::any::Any;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// While this value lives, the blobs it names stay.
@@ -12,16 +13,30 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Hold {
     digests: Vec<Digest>,
+    /// Held with all that they name. Kept as they are: to list 10,000 inputs for each action costs more than to run it.
+    trees: Vec<Arc<Subtree>>,
     guards: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 impl Hold {
     /// A hold on `digests`; dropping `guard` ends it.
     pub fn new(digests: Vec<Digest>, guard: impl Any + Send + Sync) -> Self {
-        Self { digests, guards: vec![Box::new(guard)] }
+        Self { digests, trees: Vec::new(), guards: vec![Box::new(guard)] }
     }
 
-    /// What is held.
+    /// The same, and all that a tree names.
+    pub fn with_tree(mut self, tree: Arc<Subtree>) -> Self {
+        self.trees.push(tree);
+        self
+    }
+
+    /// The trees that are held.
+    #[must_use]
+    pub fn trees(&self) -> &[Arc<Subtree>] {
+        &self.trees
+    }
+
+    /// What is held beside the trees.
     #[must_use]
     pub fn digests(&self) -> &[Digest] {
         &self.digests
@@ -30,6 +45,7 @@ impl Hold {
     /// Both holds as one.
     pub fn and(mut self, other: Self) -> Self {
         self.digests.extend(other.digests);
+        self.trees.extend(other.trees);
         self.guards.extend(other.guards);
         self
     }
@@ -42,12 +58,27 @@ pub trait BlobStore: Send + Sync {
     /// in which a present blob may go. Missing digests come in the order asked, each once.
     async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError>;
 
+    /// Holds all that a tree names, itself included, and the `digests` beside it, as [`BlobStore::hold`] does. A
+    /// store that knows of some directory that nothing below it has gone since it was held the last time need not
+    /// look for each file of it.
+    async fn hold_tree(&self, tree: &Arc<Subtree>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        self.hold(&[digests, &tree.blobs()].concat()).await
+    }
+
     /// The blob; [`StoreError::Missing`] where it is not there.
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError>;
 
     /// Keeps the blob. Bytes that do not hash to `digest` are refused with
     /// [`StoreError::Corrupt`], and nothing is kept.
     async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError>;
+
+    /// The file of a blob that is known to be there, on this machine, of the store and never to be changed; for
+    /// whoever wants to link to it and not to read it. `None`: read it. It may go away at any moment unless it is
+    /// held.
+    fn file_of(&self, digest: Digest) -> Option<PathBuf> {
+        let _ = digest;
+        None
+    }
 
     /// As many times [`BlobStore::read`], with answers in the order asked. A store for which a call costs more
     /// than what it carries puts many into one. All that is small is in memory at once: the caller asks for
@@ -123,6 +154,12 @@ impl From<io::Error> for StoreError {
 impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
     async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
         (**self).hold(digests).await
+    }
+    async fn hold_tree(&self, tree: &Arc<Subtree>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        (**self).hold_tree(tree, digests).await
+    }
+    fn file_of(&self, digest: Digest) -> Option<PathBuf> {
+        (**self).file_of(digest)
     }
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         (**self).read(digest).await

@@ -1,8 +1,10 @@
 //! Hashes what is written before it is kept.
 use crate::{Blob, BlobStore, Hold, Origin, StoreError, hash_reader};
 use async_trait::async_trait;
-use lre_model::Digest;
+use lre_model::{Digest, Subtree};
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A store that refuses bytes that do not hash to their name.
 ///
@@ -16,6 +18,14 @@ pub struct Verified<S>(pub S);
 impl<S: BlobStore> BlobStore for Verified<S> {
     async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
         self.0.hold(digests).await
+    }
+
+    async fn hold_tree(&self, tree: &Arc<Subtree>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        self.0.hold_tree(tree, digests).await
+    }
+
+    fn file_of(&self, digest: Digest) -> Option<PathBuf> {
+        self.0.file_of(digest)
     }
 
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {

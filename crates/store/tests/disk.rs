@@ -5,6 +5,7 @@ use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction};
 use lre_store::{
     ActionCache, Blob, BlobStore, DiskStore, FileBlob, MTIME_SECONDS, OpenError, Origin, Staging, StoreError,
 };
+use lre_testkit::TreeBuilder;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -21,12 +22,12 @@ fn file_of(store: &Path, room: &str, digest: Digest) -> PathBuf {
     store.join(room).join(digest.function().name()).join(&hash[..2]).join(&hash)
 }
 
-async fn put(store: &DiskStore, bytes: &'static [u8]) -> Digest {
-    store.write(of(bytes), Bytes::from_static(bytes).into()).await.unwrap();
+async fn put(store: &DiskStore, bytes: &[u8]) -> Digest {
+    store.write(of(bytes), Bytes::copy_from_slice(bytes).into()).await.unwrap();
     of(bytes)
 }
 
-async fn is_there(store: &DiskStore, bytes: &'static [u8]) -> bool {
+async fn is_there(store: &DiskStore, bytes: &[u8]) -> bool {
     match store.read(of(bytes)).await {
         Ok(blob) => {
             let (_hold, missing) = store.hold(&[of(bytes)]).await.unwrap();
@@ -164,6 +165,60 @@ async fn a_blob_removed_from_outside_is_missing() {
             put(&store, b"removed").await;
             assert!(is_there(&store, b"removed").await, "way {n}: a write does not believe what is known");
         }
+    }
+}
+
+/// A tree that was held before is not looked for file by file; what goes away from outside is noticed all the same,
+/// and the next time everything else is known again.
+#[tokio::test]
+async fn what_is_removed_from_a_tree_that_was_held_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let built = TreeBuilder::new(F).file("a/b/x", "x").file("a/y", "y").file("c/z", "z").build();
+    let tree = built.subtree();
+    for (digest, bytes) in &built.blobs {
+        store.write(*digest, bytes.clone().into()).await.unwrap();
+    }
+    for (digest, bytes) in &built.blobs {
+        for _ in 0..2 {
+            assert_eq!(store.hold_tree(&tree, &[]).await.unwrap().1, []);
+        }
+        fs::remove_file(file_of(dir.path(), "blobs", *digest)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.hold_tree(&tree, &[]).await.unwrap().1, [*digest]);
+        }
+        assert_eq!(store.file_of(*digest), None, "nobody may link to it");
+        store.write(*digest, bytes.clone().into()).await.unwrap();
+        assert_eq!(store.hold_tree(&tree, &[]).await.unwrap().1, []);
+        assert_eq!(store.file_of(*digest), Some(file_of(dir.path(), "blobs", *digest)));
+    }
+}
+
+/// After the first look through a store its names are known, and a blob that is none of them is missing without a
+/// look. What is written after that is there, whoever asks at the same time.
+#[tokio::test]
+async fn what_is_not_there_is_known_after_a_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = DiskStore::open(dir.path()).unwrap();
+    let old = put(&before, b"old").await;
+    drop(before);
+    let store = DiskStore::open(dir.path()).unwrap();
+    store.sweep().unwrap();
+    let of = |n: u32| Digest::of(F, &n.to_le_bytes());
+    let digests: Vec<_> = (0..2000).map(of).chain([old]).collect();
+    assert_eq!(store.hold(&digests).await.unwrap().1, digests[..2000]);
+    for n in 0..500_u32 {
+        put(&store, &n.to_le_bytes()).await;
+        assert_eq!(store.hold(&[of(n), of(n + 1)]).await.unwrap().1, [of(n + 1)]);
+    }
+    assert_eq!(store.hold(&digests).await.unwrap().1, digests[500..2000]);
+    fs::remove_file(file_of(dir.path(), "blobs", of(7))).unwrap();
+    fs::remove_dir_all(file_of(dir.path(), "blobs", of(8)).parent().unwrap()).unwrap();
+    let missing = store.hold(&digests).await.unwrap().1;
+    assert!(missing.contains(&of(7)) && missing.contains(&of(8)));
+    for n in [7_u32, 8] {
+        put(&store, &n.to_le_bytes()).await;
+        assert!(is_there(&store, &n.to_le_bytes()).await);
     }
 }
 

@@ -36,6 +36,7 @@ macro_rules! blob_store_contract {
             $crate::contract_cases! { blobs $store;
                 what_nobody_wrote_is_missing
                 missing_blobs_are_named_once_and_in_order
+                a_tree_is_held_with_all_that_it_names
                 what_was_written_is_read_back
                 wrong_bytes_are_refused_and_nothing_is_kept
                 wrong_bytes_do_not_replace_the_right_ones

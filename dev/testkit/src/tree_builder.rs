@@ -1,8 +1,9 @@
 //! Trees for tests, written as paths.
 use bytes::Bytes;
-use lre_model::{Digest, DigestFunction, Directory, InputRoot, Node, encode_tree};
+use lre_model::{Digest, DigestFunction, Directory, InputRoot, Node, Subtree, encode_tree};
 use lre_store::{BlobStore, StoreError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Builds a tree of directories from paths. Malformed paths panic: they are mistakes of the test.
 #[derive(Clone, Debug)]
@@ -30,6 +31,20 @@ pub struct BuiltTree {
     pub blobs: BTreeMap<Digest, Bytes>,
     /// The `Tree` message of the same directories; not among `blobs`.
     pub tree: Bytes,
+}
+
+impl BuiltTree {
+    /// The same, decoded.
+    #[must_use]
+    pub fn subtree(&self) -> Arc<Subtree> {
+        self.subtree_of(self.root.0)
+    }
+
+    fn subtree_of(&self, digest: Digest) -> Arc<Subtree> {
+        let directory = Directory::decode(digest.function(), &self.blobs[&digest]).expect("encoded here");
+        let children = directory.subdirectories().map(|child| self.subtree_of(child)).collect();
+        Arc::new(Subtree::new(digest, directory, children).expect("all children are there"))
+    }
 }
 
 impl TreeBuilder {

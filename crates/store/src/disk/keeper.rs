@@ -1,5 +1,6 @@
 //! The thread that keeps a store in order: looks through it at the start, syncs from time to time.
 use super::layout::{Room, parse_name};
+use super::presence::FOLDERS;
 use super::watermark::{NO_DOUBT, Watermark};
 use super::{Inner, unpoisoned};
 use lre_model::DigestFunction;
@@ -107,6 +108,7 @@ fn sweep_room(
     stop: &AtomicBool,
     swept: &mut Swept,
 ) -> io::Result<()> {
+    let mut there = [false; FOLDERS];
     for folder in fs::read_dir(inner.layout.room(room, function))? {
         let folder = folder?;
         let prefix = folder.file_name();
@@ -115,12 +117,24 @@ fn sweep_room(
             aside(inner, &folder.path(), swept)?;
             continue;
         };
+        let mut names = Vec::new();
         for entry in fs::read_dir(folder.path())? {
             if stop.load(Ordering::SeqCst) {
                 return Ok(());
             }
-            sweep_entry(inner, room, function, prefix, &entry?, swept)?;
+            let entry = entry?;
+            names.extend(entry.file_name().to_str().and_then(|name| parse_name(function, prefix, name, 0)));
+            sweep_entry(inner, room, function, prefix, &entry, swept)?;
         }
+        if let (Room::Blobs, Ok(byte)) = (room, u8::from_str_radix(prefix, 16)) {
+            there[usize::from(byte)] = true;
+            inner.presence.name(&names);
+            inner.presence.listed(function, byte);
+        }
+    }
+    if room == Room::Blobs {
+        // What was not there when this began, only we have made, and we know what we put in.
+        (0..=u8::MAX).filter(|byte| !there[usize::from(*byte)]).for_each(|byte| inner.presence.listed(function, byte));
     }
     Ok(())
 }

@@ -8,8 +8,10 @@ mod layout;
 mod lock;
 mod place;
 mod presence;
+mod recent;
 mod results;
 mod watermark;
+mod whole;
 
 pub use keeper::Swept;
 pub use layout::{MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS};
@@ -22,8 +24,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keeper::Keeper;
 use layout::{Layout, Room};
-use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction};
+use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, Subtree};
 use presence::Presence;
+use recent::Recent;
 use rustix::fs::{Mode, OFlags};
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -33,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use watermark::Watermark;
+use whole::Whole;
 
 /// Bytes up to which hashing and writing is done in place. Handing work to another thread and back
 /// costs 20-60 us on the measured machine; hashing this much costs as much.
@@ -59,6 +63,8 @@ enum Look {
 struct Inner {
     layout: Layout,
     presence: Presence,
+    whole: Mutex<Whole>,
+    recent: Recent,
     /// Files changed at or after this moment are in doubt; see [`watermark`].
     doubt_since: AtomicI64,
     /// What the store was opened with; replaced when a sync is done.
@@ -100,6 +106,8 @@ impl DiskStore {
             watermark: Mutex::new(watermark),
             boot,
             presence: Presence::new(),
+            whole: Mutex::default(),
+            recent: Recent::default(),
             dirty: AtomicBool::new(true),
             repair: Mutex::new(()),
             sweeping: Mutex::new(()),
@@ -316,26 +324,38 @@ fn open_regular(path: &Path) -> io::Result<Option<File>> {
 impl BlobStore for DiskStore {
     async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
         self.inner.presence.refresh();
-        let unknown = self.inner.presence.unknown(digests);
-        // The common case, warm: the disk was not asked.
-        if unknown.is_empty() {
-            return Ok((Hold::new(digests.to_vec(), ()), Vec::new()));
+        self.inner.hold(digests).await
+    }
+
+    async fn hold_tree(&self, tree: &Arc<Subtree>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        let inner = &self.inner;
+        inner.presence.refresh();
+        let losses = inner.presence.losses();
+        let unseen = unpoisoned(inner.whole.lock()).unseen(tree, losses);
+        let mut missing = inner.missing_async(&unseen.blobs).await?;
+        if missing.is_empty() && inner.presence.all_known(&unseen.blobs, losses) {
+            unpoisoned(inner.whole.lock()).seen(unseen, losses);
         }
-        let missing = match self.inner.missing_at_a_glance(&unknown)? {
-            Some(missing) => missing,
-            None => {
-                let inner = self.inner.clone();
-                blocking(move || Ok(inner.missing(&unknown)?)).await?
-            }
-        };
-        let absent: HashSet<_> = missing.iter().copied().collect();
-        let present = digests.iter().copied().filter(|d| !absent.contains(d)).collect();
-        Ok((Hold::new(present, ()), missing))
+        let (hold, gone) = inner.hold(digests).await?;
+        let told: HashSet<_> = missing.iter().copied().collect();
+        missing.extend(gone.into_iter().filter(|digest| !told.contains(digest)));
+        Ok((hold.with_tree(Arc::clone(tree)), missing))
+    }
+
+    fn file_of(&self, digest: Digest) -> Option<PathBuf> {
+        let known = digest.size_bytes() > 0 && self.inner.presence.of(digest) == Some(true);
+        known.then(|| self.inner.layout.of(Room::Blobs, digest))
     }
 
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         if digest.is_empty_blob() {
             return Ok(Bytes::new().into());
+        }
+        if let Some(bytes) = self.inner.recent.get(&digest) {
+            self.inner.presence.refresh();
+            if self.inner.presence.of(digest) == Some(true) {
+                return Ok(bytes.into());
+            }
         }
         // Twice: what is known may have been changed from outside, and is then looked at anew.
         for _ in 0..2 {
@@ -365,31 +385,55 @@ impl BlobStore for DiskStore {
 }
 
 impl Inner {
-    /// What is missing of `digests`, each once, in order. Blocks.
-    fn missing(&self, digests: &[Digest]) -> io::Result<Vec<Digest>> {
+    /// [`BlobStore::hold`]; [`Presence::refresh`] first.
+    async fn hold(self: &Arc<Self>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
+        let missing = self.missing_async(digests).await?;
+        // The common case, warm: the disk was not asked.
+        if missing.is_empty() {
+            return Ok((Hold::new(digests.to_vec(), ()), missing));
+        }
+        let absent: HashSet<_> = missing.iter().copied().collect();
+        let present = digests.iter().copied().filter(|d| !absent.contains(d)).collect();
+        Ok((Hold::new(present, ()), missing))
+    }
+
+    /// What is missing of `digests`, each once, in order.
+    async fn missing_async(self: &Arc<Self>, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+        let unknown = self.presence.unknown(digests);
+        let looks = unknown.iter().filter(|(_, there)| there.is_none()).count();
+        if looks <= IN_PLACE_LOOKS
+            && let Some(missing) = self.missing_at_a_glance(&unknown)?
+        {
+            return Ok(missing);
+        }
+        let inner = Arc::clone(self);
+        blocking(move || Ok(inner.missing(&unknown)?)).await
+    }
+
+    /// What is missing of digests that are not known to be there, each once, in order. Blocks.
+    fn missing(&self, unknown: &[(Digest, Option<bool>)]) -> io::Result<Vec<Digest>> {
         let (mut missing, mut seen) = (Vec::new(), HashSet::new());
-        for &digest in digests {
-            if seen.insert(digest) && !self.presence.of(digest).map_or_else(|| self.has(digest), Ok)? {
-                missing.push(digest);
+        for (digest, there) in unknown {
+            if seen.insert(*digest) && !there.map_or_else(|| self.has(*digest), Ok)? {
+                missing.push(*digest);
             }
         }
         Ok(missing)
     }
 
     /// The same, where it can be said with few looks and nothing to hash.
-    fn missing_at_a_glance(&self, digests: &[Digest]) -> io::Result<Option<Vec<Digest>>> {
-        if digests.len() > IN_PLACE_LOOKS {
-            return Ok(None);
-        }
-        let mut missing = Vec::new();
-        for &digest in digests {
-            match self.presence.of(digest) {
+    fn missing_at_a_glance(&self, unknown: &[(Digest, Option<bool>)]) -> io::Result<Option<Vec<Digest>>> {
+        let (mut missing, mut seen) = (Vec::new(), HashSet::new());
+        for (digest, there) in unknown {
+            if !seen.insert(*digest) {
+                continue;
+            }
+            match there {
                 Some(true) => {}
-                _ if missing.contains(&digest) => {}
-                Some(false) => missing.push(digest),
-                None => match self.look(digest)? {
+                Some(false) => missing.push(*digest),
+                None => match self.look(*digest)? {
                     Look::Present => {}
-                    Look::Absent => missing.push(digest),
+                    Look::Absent => missing.push(*digest),
                     Look::Doubtful => return Ok(None),
                 },
             }

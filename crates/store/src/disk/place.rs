@@ -1,5 +1,6 @@
 //! How a blob gets its name: hashed, complete, and in one step.
 use super::layout::{MODE_PLAIN, MTIME_SECONDS, Room};
+use super::presence::Begun;
 use super::{IN_PLACE_BYTES, Inner};
 use crate::{Blob, FileBlob, Origin, StoreError};
 use lre_model::{Digest, Hasher};
@@ -60,11 +61,11 @@ impl Inner {
             Blob::Bytes(bytes) => {
                 let actual = Digest::of(digest.function(), bytes);
                 same(digest, actual)?;
-                if !digest.is_empty_blob() && !self.has(digest)? {
-                    let begun = self.presence.begin(digest);
-                    self.write_file(Room::Blobs, digest, &mut &bytes[..], None)?;
-                    self.presence.remember(begun, digest);
+                if !digest.is_empty_blob() && !self.has_before_write(digest)? {
+                    let begun = self.begin_write(digest);
+                    self.keeping(digest, begun, self.write_file(Room::Blobs, digest, &mut &bytes[..], None))?;
                 }
+                self.recent.keep(digest, bytes);
                 Ok(())
             }
             Blob::File(file) => self.keep_file(digest, file),
@@ -79,18 +80,44 @@ impl Inner {
         // A file that will be copied is hashed on the way; what is there need not be copied, but
         // the promise that wrong bytes are refused holds all the same.
         let copy = file.origin() != Origin::Owned;
-        if !proven && (!copy || digest.is_empty_blob() || self.has(digest)?) {
+        let there = digest.is_empty_blob() || self.has_before_write(digest)?;
+        if !proven && (!copy || there) {
             same(digest, crate::hash_reader(digest.function(), file.reader())?)?;
         }
-        if digest.is_empty_blob() || self.has(digest)? {
+        if there {
             return Ok(());
         }
-        let begun = self.presence.begin(digest);
+        let begun = self.begin_write(digest);
+        self.keeping(digest, begun, self.link_or_copy(digest, file, copy))
+    }
+
+    /// Asks to be told of what goes away before anything is put there, so that what is written is known.
+    fn begin_write(&self, digest: Digest) -> Begun {
+        self.presence.watch(digest, &self.layout.of(Room::Blobs, digest));
+        self.presence.begin(digest)
+    }
+
+    /// Remembers what came of a write.
+    fn keeping(&self, digest: Digest, begun: Begun, written: Result<(), StoreError>) -> Result<(), StoreError> {
+        match written {
+            Ok(()) => self.presence.remember(begun, digest),
+            // There may be a file all the same: it must not be taken for absent.
+            Err(_) => self.presence.name(&[digest]),
+        }
+        written
+    }
+
+    fn link_or_copy(&self, digest: Digest, file: &FileBlob, copy: bool) -> Result<(), StoreError> {
         if copy || !self.link(digest, file)? {
             self.write_file(Room::Blobs, digest, &mut file.reader(), Some(digest))?;
         }
-        self.presence.remember(begun, digest);
         Ok(())
+    }
+
+    /// As [`Inner::has`]. What is known to be absent is not looked for: where somebody put it there from
+    /// outside, it is replaced by the same bytes.
+    fn has_before_write(&self, digest: Digest) -> io::Result<bool> {
+        if self.presence.of(digest) == Some(false) { Ok(false) } else { self.has(digest) }
     }
 
     /// Makes the file of an owner the file of the blob; `false` where it cannot be and must be copied.

@@ -1,4 +1,5 @@
 //! What every [`BlobStore`] promises. Each case gets an empty store.
+use crate::TreeBuilder;
 use bytes::Bytes;
 use lre_model::{Digest, DigestFunction};
 use lre_store::{Blob, BlobStore, FileBlob, Origin, StoreError};
@@ -85,6 +86,31 @@ pub async fn missing_blobs_are_named_once_and_in_order<S: BlobStore>(store: Arc<
             }
             assert_eq!(missing, expected, "asked for {asked:?}");
             assert!(hold.digests().contains(&here) && hold.digests().iter().all(|d| *d == here));
+        }
+    }
+}
+
+pub async fn a_tree_is_held_with_all_that_it_names<S: BlobStore>(store: Arc<S>) {
+    for function in DigestFunction::ALL {
+        let built =
+            TreeBuilder::new(function).file("a/b/x", "x").file("a/y", "y").file("c/x", "x").file("e", "").build();
+        let (tree, beside) = (built.subtree(), Digest::of(function, b"beside"));
+        let mut there: Vec<Digest> = Vec::new();
+        // One more each time, the root last: what is below a directory counts also where the directory is missing.
+        for (digest, bytes) in built.blobs.iter().filter(|(digest, _)| **digest != built.root.0) {
+            let (_hold, missing) = store.hold_tree(&tree, &[beside, beside]).await.unwrap();
+            for blob in tree.blobs().into_iter().chain([beside]).filter(|blob| !blob.is_empty_blob()) {
+                let times = missing.iter().filter(|digest| **digest == blob).count();
+                assert_eq!(times, usize::from(!there.contains(&blob)), "{blob} of {missing:?}, {there:?} is there");
+            }
+            store.write(*digest, bytes.clone().into()).await.unwrap();
+            there.push(*digest);
+        }
+        assert_eq!(store.hold_tree(&tree, &[]).await.unwrap().1, [built.root.0]);
+        store.write(built.root.0, built.blobs[&built.root.0].clone().into()).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.hold_tree(&tree, &[]).await.unwrap().1, []);
+            assert_eq!(store.hold_tree(&tree, &[beside]).await.unwrap().1, [beside]);
         }
     }
 }
