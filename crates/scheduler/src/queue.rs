@@ -73,7 +73,7 @@ pub struct Submission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A client asks.
-    Submit(Submission),
+    Submit(Box<Submission>),
     /// No process of the execution is left, and its outcome is known.
     Ended {
         /// Which.
@@ -255,7 +255,7 @@ impl Queue {
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Submit(submission) => self.submit(now, submission, &mut effects),
+            Event::Submit(submission) => self.submit(now, *submission, &mut effects),
             Event::Ended { execution } => self.ended(execution, &mut effects),
             Event::Abandoned { operation } => self.abandoned(now, operation),
             Event::Returned { operation } => self.returned(operation),

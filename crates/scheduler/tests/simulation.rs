@@ -102,7 +102,7 @@ impl World {
         let known: Vec<_> = self.operations.keys().copied().collect();
         let running: Vec<_> = self.running().map(|(id, _)| *id).collect();
         match chance.below(10) {
-            0..=3 if !draining => Event::Submit(self.submission(chance)),
+            0..=3 if !draining => Event::Submit(Box::new(self.submission(chance))),
             4..=6 if !running.is_empty() => Event::Ended { execution: chance.of(&running) },
             7 if !known.is_empty() && !draining => Event::Abandoned { operation: chance.of(&known) },
             8 if !known.is_empty() && !draining => match chance.below(3) {
@@ -134,7 +134,7 @@ impl World {
         match event {
             Event::Submit(submission) => {
                 let operation = Operation {
-                    submission: submission.clone(),
+                    submission: (**submission).clone(),
                     asked: self.now,
                     gone: None,
                     withdrawn: false,

@@ -42,7 +42,7 @@ impl Story {
         let affinity = Affinity { toolchains: vec![], terms: Terms::default(), inputs: InputRoot(digest("")) };
         let action = ActionDigest(digest(action));
         let operation = OperationId(operation);
-        self.at(second, Event::Submit(Submission { operation, action, priority, sharing, affinity }))
+        self.at(second, Event::Submit(Box::new(Submission { operation, action, priority, sharing, affinity })))
     }
 
     fn any(&mut self, operation: u64, action: &str) -> Vec<String> {

@@ -174,7 +174,7 @@ impl Driver {
         };
         let mut room = self.room();
         room.watchers.insert(operation.id, 1);
-        match self.feed(&mut room, Event::Submit(submission), News { order: Some(order), answer: None }) {
+        match self.feed(&mut room, Event::Submit(Box::new(submission)), News { order: Some(order), answer: None }) {
             None => Ok(Presence { driver: Arc::clone(self), operation }),
             Some(why) => {
                 room.watchers.remove(&operation.id);
