@@ -6,6 +6,8 @@
 
 mod collect;
 mod executor;
+#[cfg_attr(not(test), expect(dead_code, reason = "local.rs will call it"))]
+mod explain;
 mod launcher;
 mod layers;
 #[allow(dead_code, unused_imports, reason = "hooked into the run together with the new launcher")]
