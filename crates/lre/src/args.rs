@@ -193,6 +193,9 @@ pub struct RunArgs {
     /// Run it even where the result is known.
     #[arg(long)]
     pub no_cache: bool,
+    /// Run it, and tell which files of this machine and which addresses it wanted and did not get.
+    #[arg(long)]
+    pub explain: bool,
     /// Report as JSON on stdout; the command's output goes to stderr.
     #[arg(long)]
     pub json: bool,

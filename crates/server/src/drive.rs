@@ -51,6 +51,8 @@ pub struct Order {
     pub key: ActionDigest,
     /// With whom it may share a run.
     pub sharing: Sharing,
+    /// Whether to tell what the command wanted and did not get, however it ends.
+    pub explain: bool,
     /// Lower numbers first.
     pub priority: i32,
     /// When the client asked.
@@ -305,10 +307,10 @@ impl Driver {
     }
 
     async fn execute(self: Arc<Self>, execution: ExecutionId, order: Order, slot: Slot, cancel: CancellationToken) {
-        let Order { loaded, closure, terms, hold, timeout, key, queued, caller, .. } = order;
+        let Order { loaded, closure, terms, hold, timeout, key, queued, caller, explain, .. } = order;
         let (action, cacheable) = (loaded.action.digest, !loaded.action.do_not_cache);
         let begin = Instant::now();
-        let work = Work { loaded, closure, terms, hold: Arc::clone(&hold), slot, timeout, queued };
+        let work = Work { loaded, closure, terms, hold: Arc::clone(&hold), slot, timeout, queued, explain };
         // The slot must come back whatever happens, or the machine shrinks with every bug.
         let outcome = AssertUnwindSafe(self.executor.execute(work, cancel)).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| {

@@ -6,6 +6,16 @@ use tonic::metadata::MetadataMap;
 /// The header of `RequestMetadata`.
 const HEADER: &str = "build.bazel.remote.execution.v2.requestmetadata-bin";
 
+/// A header of ours on `Execute`, with any value: the action is run, also where its result is known, and
+/// the answer's message tells what the command wanted and did not get. A header and no property: it
+/// must not change the action's digest.
+pub const EXPLAIN_HEADER: &str = "lre-explain";
+
+/// Whether the request has [`EXPLAIN_HEADER`].
+pub(crate) fn wants_explanation(metadata: &MetadataMap) -> bool {
+    metadata.contains_key(EXPLAIN_HEADER)
+}
+
 /// One run of a client: `RequestMetadata.tool_invocation_id`. Free text, may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InvocationId(pub String);

@@ -24,6 +24,9 @@ pub struct Work {
     pub timeout: Duration,
     /// When the client asked.
     pub queued: SystemTime,
+    /// Somebody asks what the command wants and does not get, however it ends. No part of the action: it
+    /// changes what is told and not what is made.
+    pub explain: bool,
 }
 
 /// What an execution leaves: a result, a failure, or both. Not a `Result`, because an action that

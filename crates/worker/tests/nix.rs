@@ -53,6 +53,7 @@ async fn run(world: &World, toolchains: &[&Toolchain], arguments: &[&str]) -> Ou
         slot: 0,
         timeout: Duration::from_secs(60),
         queued: SystemTime::now(),
+        explain: false,
     };
     world.executor.execute(work, CancellationToken::new()).await
 }

@@ -3,9 +3,11 @@ use crate::client::error::missing;
 use crate::client::{Client, ClientError, Prepared};
 use lre_model::{ActionResult, Digest};
 use lre_proto::{longrunning, re, rpc};
+use lre_server::metadata::EXPLAIN_HEADER;
 use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status, Streaming};
 
 /// How an action is to be executed.
@@ -13,6 +15,8 @@ use tonic::{Code, Status, Streaming};
 pub struct Options {
     /// Run it even where a result is known.
     pub skip_cache_lookup: bool,
+    /// Run it, and have the server tell what the command wanted and did not get.
+    pub explain: bool,
     /// Lower runs earlier.
     pub priority: i32,
 }
@@ -116,7 +120,11 @@ impl Client {
             digest_function: prepared.action.0.function().to_wire(),
             ..Default::default()
         };
-        Ok(self.execution().execute(self.request(request, Some(prepared.action))).await?.into_inner())
+        let mut request = self.request(request, Some(prepared.action));
+        if options.explain {
+            request.metadata_mut().insert(EXPLAIN_HEADER, MetadataValue::from_static("1"));
+        }
+        Ok(self.execution().execute(request).await?.into_inner())
     }
 
     async fn wait(&self, name: &str) -> Result<Streaming<longrunning::Operation>, Status> {

@@ -41,11 +41,11 @@ async fn act(args: &RunArgs, context: &Context) -> Done {
     let spec = spec(args, context, &here)?;
     let client = context.connect().await?;
     let prepared = client.prepare(spec).await?;
-    let mut executed = execute(&client, &prepared, args.no_cache).await?;
+    let mut executed = execute(&client, &prepared, options(args)).await?;
     match client.download(&executed.result, &here).await {
         // The result was whole when we asked, and has lost an output since: it is made again.
         Err(ClientError::Store(StoreError::Missing(_))) if executed.cached => {
-            executed = execute(&client, &prepared, true).await?;
+            executed = execute(&client, &prepared, Options { skip_cache_lookup: true, ..options(args) }).await?;
             client.download(&executed.result, &here).await?;
         }
         downloaded => drop(downloaded?),
@@ -56,6 +56,10 @@ async fn act(args: &RunArgs, context: &Context) -> Done {
     match args.json {
         true => say!("{}", report(&prepared, &executed, &missing, took)),
         false => eprintln!("{}", summary(&prepared, &executed, took)),
+    }
+    // Beside a failure it is told with it.
+    if executed.failure.is_none() && !executed.message.is_empty() && !args.json {
+        eprintln!("{}", executed.message);
     }
     if let Some(failure) = executed.failure {
         return Err(failed(&failure, &executed.message));
@@ -157,9 +161,14 @@ fn inputs(args: &RunArgs, here: &Path, store: &Path) -> Result<Inputs, Problem> 
     Ok(inputs)
 }
 
-async fn execute(client: &Client, prepared: &Prepared, no_cache: bool) -> Result<Executed, Problem> {
+fn options(args: &RunArgs) -> Options {
+    // What is explained is run, so no known result is looked for.
+    Options { skip_cache_lookup: args.no_cache || args.explain, explain: args.explain, ..Options::default() }
+}
+
+async fn execute(client: &Client, prepared: &Prepared, options: Options) -> Result<Executed, Problem> {
     let progress = ui::Progress::default();
-    if !no_cache {
+    if !options.skip_cache_lookup {
         // A hit needs no upload: this look costs one round trip and saves all others.
         if let Some(result) = client.cached(prepared.action).await? {
             return Ok(Executed { result, cached: true, message: String::new(), failure: None });
@@ -172,7 +181,6 @@ async fn execute(client: &Client, prepared: &Prepared, no_cache: bool) -> Result
         Stage::Queued => progress.show("waiting for a slot"),
         Stage::Executing => progress.show("running"),
     };
-    let options = Options { skip_cache_lookup: no_cache, ..Options::default() };
     Ok(client.execute(prepared, &options, &watch).await?)
 }
 
@@ -242,6 +250,7 @@ fn report(prepared: &Prepared, executed: &Executed, missing: &[String], took: Du
         "input_root": prepared.input_root.0,
         "cached": executed.cached,
         "exit_code": executed.result.exit_code(),
+        "message": executed.message,
         "failure": executed.failure.as_ref().map(|status| status.message()),
         "input_files": prepared.files,
         "input_bytes": prepared.bytes,

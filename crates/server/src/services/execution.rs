@@ -2,7 +2,7 @@
 use crate::drive::{Driver, Order, Presence};
 use crate::fetch::{Fetcher, NotHere};
 use crate::limits::TRAILER_DETAILS_BYTES_MAX;
-use crate::metadata::Caller;
+use crate::metadata::{Caller, wants_explanation};
 use crate::operation::{self, Answer, Operations};
 use crate::services::action_cache::Inline;
 use crate::status::{self, Refusal};
@@ -71,6 +71,8 @@ pub struct Rooms {
 struct Asked {
     action: ActionDigest,
     skip_cache_lookup: bool,
+    /// Only for this request, so it runs, and with nobody who asked for less.
+    explain: bool,
     priority: i32,
     inline: Inline,
     caller: Caller,
@@ -100,13 +102,15 @@ impl Asked {
     /// The hall: the only protobuf on the way in.
     fn decode(request: Request<re::ExecuteRequest>) -> Result<Self, Status> {
         let caller = Caller::of(request.metadata());
+        let explain = wants_explanation(request.metadata());
         let request = request.into_inner();
         let function = DigestFunction::from_wire(request.digest_function).map_err(status::of)?;
         let digest = Digest::from_wire(function, request.action_digest.as_ref())
             .map_err(|e| status::of(Invalid::new("action_digest", e)))?;
         Ok(Self {
             action: ActionDigest(digest),
-            skip_cache_lookup: request.skip_cache_lookup,
+            skip_cache_lookup: request.skip_cache_lookup || explain,
+            explain,
             priority: request.execution_policy.unwrap_or_default().priority,
             inline: Inline {
                 stdout: request.inline_stdout,
@@ -119,7 +123,7 @@ impl Asked {
     }
 
     fn sharing(&self, loaded: &Loaded) -> Sharing {
-        match (loaded.action.do_not_cache, self.skip_cache_lookup) {
+        match (loaded.action.do_not_cache || self.explain, self.skip_cache_lookup) {
             (true, _) => Sharing::Nobody,
             (false, true) => Sharing::Later,
             (false, false) => Sharing::Any,
@@ -187,6 +191,7 @@ impl Rooms {
             hold: Arc::new(hold),
             timeout,
             key,
+            explain: asked.explain,
             priority: asked.priority,
             queued: asked.at,
             caller: asked.caller.clone(),

@@ -7,6 +7,7 @@
 //! | `wait GATE` | runs until the test opens the gate, or somebody cancels |
 //! | `linger TURNS` | lets others go first as many times; hears of a cancellation |
 //! | `terms` | what is asked of the sandbox, on stdout |
+//! | `explained` | whether an explanation is asked for, as the message |
 //! | `slow` | is too slow, with "so far" on stdout |
 //! | `bad-output` | leaves a file where a directory was promised |
 //! | `panic` | the executor itself is broken |
@@ -90,6 +91,10 @@ impl Scripted {
                 self.exited(0, "", "").await
             }
             ["terms"] => self.exited(0, &format!("{:?}", work.terms), "").await,
+            ["explained"] => {
+                let message = format!("explained: {}", work.explain);
+                Outcome { message, ..self.exited(0, "", "").await }
+            }
             ["slow"] => {
                 let failure = Some(Failure::DeadlineExceeded(work.timeout));
                 Outcome { failure, ..self.exited(137, "so far\n", "").await }

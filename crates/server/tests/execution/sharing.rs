@@ -114,3 +114,19 @@ async fn a_thousand_streams_on_one_connection() {
     drop(streams);
     world.until_idle().await;
 }
+
+/// An explanation is asked for beside the action and not in it: the same action, run anew though its
+/// result is known, with nobody who did not ask; and what it gives is remembered as ever.
+#[tokio::test]
+async fn an_explanation_is_a_run_of_its_own() {
+    let world = World::with(Setting { slots: 2, ..Setting::default() }).await;
+    let action = world.script("explained").await;
+    let plain = world.run(request(action)).await.unwrap();
+    assert_eq!((plain.message.as_str(), plain.cached_result), ("explained: false", false));
+    let mut asked = tonic::Request::new(request(action));
+    asked.metadata_mut().insert(lre_server::metadata::EXPLAIN_HEADER, "1".parse().unwrap());
+    let stream = world.execution.clone().execute(asked).await.unwrap().into_inner();
+    let explained = response(&all(stream).await);
+    assert_eq!((explained.message.as_str(), explained.cached_result), ("explained: true", false));
+    assert!(world.run(request(action)).await.unwrap().cached_result);
+}

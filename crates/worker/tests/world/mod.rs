@@ -87,6 +87,7 @@ impl World {
             slot: 0,
             timeout,
             queued: SystemTime::now(),
+            explain: false,
         };
         self.executor.execute(work, cancel).await
     }
