@@ -37,6 +37,13 @@ fn only_what_failed_as_if_something_were_missing_is_run_again() {
     assert!(look_again(&ended(How::Cancelled, second), &strict, true, unread).is_none());
 }
 
+#[test]
+fn the_second_run_has_an_end() {
+    let first = ended(How::Exited(1), Duration::from_secs(4));
+    assert_eq!(patience(&first, Duration::from_secs(60)), Duration::from_secs(14));
+    assert_eq!(patience(&first, Duration::from_secs(5)), Duration::from_secs(5));
+}
+
 fn tree() -> Toolchain {
     Toolchain {
         name: "cc".to_owned(),
