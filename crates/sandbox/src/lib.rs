@@ -3,6 +3,7 @@
 //! Knows nothing of the Remote Execution API. The only crate with `unsafe`, all of it in
 //! `sys` and `sys_notify`: the system calls for which no safe wrapper exists.
 
+pub mod cgroup;
 mod check;
 pub mod client;
 pub mod launcher;
