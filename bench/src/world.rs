@@ -95,6 +95,7 @@ impl World {
             action_timeout_default: Duration::from_secs(60),
             action_timeout_max: Duration::from_secs(60),
             action_limits: lre_worker::ExecutionLimits::of_this_machine()?,
+            cgroup: None,
         };
         let server = Server::start(options).await.context("the server does not start")?;
         let channel = upstream::connect_unix(&at.join("run/re.sock")).await?;

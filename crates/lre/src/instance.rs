@@ -31,6 +31,9 @@ pub struct Instance {
     pub slots: usize,
     /// How strong the sandbox is.
     pub sandbox: String,
+    /// Where the kernel holds memory and processes of actions; else the server watches them.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
     /// Of actions that name none.
     pub default_toolchain: Option<String>,
 }
@@ -51,6 +54,7 @@ impl Instance {
             socket: None,
             slots: 0,
             sandbox: String::new(),
+            cgroup: None,
             default_toolchain: None,
         }
     }

@@ -1,5 +1,6 @@
 //! What this machine allows: looked at once, said aloud, never worked around in silence.
 use crate::exit::{Exit, OrProblem, Problem};
+use lre_sandbox::cgroup::Delegation;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::PathBuf;
 
@@ -20,6 +21,24 @@ pub fn sandbox_level() -> Result<String, Problem> {
     }
     let fixes: Vec<_> = missing.iter().map(|f| f.fix.as_str()).filter(|fix| !fix.is_empty()).collect();
     Err(problem.hint(if fixes.is_empty() { "lre doctor".to_owned() } else { fixes.join("\n") }))
+}
+
+/// The cgroup that this process was given to divide among its slots, taken. Once, before anything is started:
+/// what is started stays where its parent was.
+pub fn cgroup() -> Option<PathBuf> {
+    match Delegation::look() {
+        Delegation::Given(own) => match lre_sandbox::cgroup::take(&own) {
+            Ok(()) => Some(own),
+            Err(error) => {
+                tracing::warn!(cgroup = %own.display(), %error, "cannot divide the cgroup: memory and processes of actions are watched");
+                None
+            }
+        },
+        Delegation::Withheld { why, .. } => {
+            tracing::info!("memory and processes of actions are watched, not held by the kernel: {why}");
+            None
+        }
+    }
 }
 
 /// This program: also the launcher of the sandbox.

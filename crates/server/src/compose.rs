@@ -53,6 +53,9 @@ pub struct Options {
     pub action_timeout_max: Duration,
     /// What an execution may take of the machine; actions can lower it.
     pub action_limits: ExecutionLimits,
+    /// A cgroup that this server may divide among its slots, so that the kernel itself holds memory and
+    /// processes of executions. Without one they are watched.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// What a server is made of, whoever made it. Tests bring their own.
@@ -229,6 +232,7 @@ impl Server {
             slots: options.slots,
             launcher: options.launcher.clone(),
             limits: options.action_limits,
+            cgroup: options.cgroup,
         })
         .map_err(|source| StartError::Launcher { program: options.launcher.program, source })?;
         let parts = Parts {

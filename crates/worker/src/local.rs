@@ -28,6 +28,8 @@ pub struct LocalOptions {
     pub launcher: LauncherProgram,
     /// What an execution may take of the machine where its action asks for no less.
     pub limits: ExecutionLimits,
+    /// A cgroup that may be divided among the slots.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// Runs actions in sandboxes on this machine.

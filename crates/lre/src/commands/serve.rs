@@ -37,12 +37,15 @@ async fn serve(context: &Context, sandbox: String) -> Done {
     if let Some(directory) = config.socket.as_deref().and_then(Path::parent).filter(|d| !d.exists()) {
         paths::private_directory(directory)?;
     }
-    let server = Server::start(options(context)?).await.map_err(refused)?;
+    let cgroup = machine::cgroup();
+    let options = Options { cgroup: cgroup.clone(), ..options(context)? };
+    let server = Server::start(options).await.map_err(refused)?;
     let instance = Instance {
         tcp: server.tcp_address(),
         socket: server.socket().map(Path::to_owned),
         slots: config.slots,
         sandbox,
+        cgroup,
         default_toolchain: config.default_toolchain.clone(),
         ..Instance::of_this_process()
     };
@@ -78,6 +81,7 @@ pub fn options(context: &Context) -> Result<Options, Problem> {
         action_timeout_default: config.action_timeout_default,
         action_timeout_max: config.action_timeout_max,
         action_limits: config.action_limits,
+        cgroup: None,
     })
 }
 

@@ -114,6 +114,7 @@ async fn start_server(directory: &Path, socket: &Path) -> Result<Server, Problem
         action_timeout_default: Duration::from_secs(300),
         action_timeout_max: Duration::from_secs(300),
         action_limits: lre_worker::ExecutionLimits::of_this_machine().or_problem("how much memory is there?")?,
+        cgroup: None,
     };
     Server::start(options).await.or_problem("the private server does not start")
 }

@@ -23,6 +23,7 @@ fn options(directory: &Path) -> Options {
         action_timeout_default: Duration::from_secs(1),
         action_timeout_max: Duration::from_secs(2),
         action_limits: lre_worker::ExecutionLimits::of_this_machine().unwrap(),
+        cgroup: None,
     }
 }
 

@@ -36,8 +36,15 @@ impl World {
         let launcher =
             LauncherProgram { program: env!("CARGO_BIN_EXE_lre-worker-test-launcher").into(), arguments: vec![] };
         let limits = ExecutionLimits::of_this_machine().unwrap();
-        let options =
-            LocalOptions { store: Arc::clone(&store) as _, inodes, directory: at, slots: 1, launcher, limits };
+        let options = LocalOptions {
+            store: Arc::clone(&store) as _,
+            inodes,
+            directory: at,
+            slots: 1,
+            launcher,
+            limits,
+            cgroup: None,
+        };
         let executor = LocalExecutor::start(options).unwrap();
         let toolchain = toolchain(store.as_ref(), directory.path()).await;
         Self { store, executor, toolchain, directory }

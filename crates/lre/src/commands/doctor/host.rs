@@ -1,5 +1,9 @@
 //! The kernel and the limits of this machine.
 use super::{Finding, Level};
+use crate::config::Config;
+use crate::instance::Instance;
+use crate::ui;
+use lre_sandbox::cgroup::Delegation;
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,6 +25,31 @@ pub fn sandbox(store: &Path) -> Vec<Finding> {
     lre_sandbox::check().into_iter().chain([place]).map(one).collect()
 }
 
+/// What holds an action to its limits: the running server knows it of itself, else this machine is looked at.
+pub fn limits(config: &Config, instance: Option<&Instance>) -> Vec<Finding> {
+    let limits = &config.action_limits;
+    let most = format!("{} and {} processes for an action", ui::bytes(limits.memory_bytes_max), limits.processes_max);
+    let held = |cgroup: &Path| Finding::ok(MEMORY, format!("{most}, held by the kernel in {}", cgroup.display()));
+    let memory = match (instance.map(|instance| &instance.cgroup), Delegation::look()) {
+        (Some(Some(cgroup)), _) => held(cgroup),
+        (None, Delegation::Given(cgroup)) => held(&cgroup),
+        (Some(None), Delegation::Given(_)) => Finding::ok(MEMORY, format!("{most}, watched by the server")),
+        (_, Delegation::Withheld { why, fix }) => Finding {
+            fix: (!fix.is_empty()).then(|| format!("only if the kernel shall hold them: {fix}")),
+            ..Finding::ok(MEMORY, format!("{most}, watched by the server, as {why}"))
+        },
+    };
+    let disk = format!(
+        "{} on disk and {} of output for an action: one file held by the kernel, the sum watched by the server",
+        ui::bytes(limits.disk_bytes_max),
+        ui::bytes(limits.output_bytes_max)
+    );
+    vec![memory, Finding::ok("disk limits", disk)]
+}
+
+/// What [`limits`] calls the first of them.
+const MEMORY: &str = "memory limits";
+
 /// Limits that slow down or break large builds.
 pub fn machine() -> Vec<Finding> {
     vec![cgroup(Path::new("/sys/fs/cgroup")), open_files(), clock(SystemTime::now())]
@@ -29,7 +58,6 @@ pub fn machine() -> Vec<Finding> {
 fn cgroup(root: &Path) -> Finding {
     match (root.join("cgroup.controllers").exists(), root.join("unified").exists()) {
         (true, _) => Finding::ok("cgroup", "version 2"),
-        // Nothing here depends on cgroups; what will is limits of memory and processor time.
         (false, true) => Finding::ok("cgroup", "hybrid: version 1 with version 2 beside it"),
         (false, false) => Finding::ok("cgroup", "version 1 or none"),
     }
@@ -62,12 +90,31 @@ fn clock(now: SystemTime) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Facts;
+    use crate::paths::Paths;
     use std::fs;
 
     #[test]
     fn this_machine_is_described() {
         assert!(!sandbox(&std::env::temp_dir().join("not-there")).is_empty());
         assert!(machine().iter().all(|finding| !finding.detail.is_empty()));
+    }
+
+    /// Whoever is asked, the mechanism is named; the server that runs knows best.
+    #[test]
+    fn what_holds_the_limits_is_said() {
+        let paths = Paths { runtime: "/r".into(), cache: "/c".into(), state: "/s".into(), config: "/e".into() };
+        let config = Config::new(&[], &Facts { paths: &paths, cores: 2, memory_bytes: 4 << 30 }).unwrap();
+        let memory = |instance: Option<&Instance>| limits(&config, instance).remove(0).detail;
+        let watching = Instance::of_this_process();
+        let holding = Instance { cgroup: Some("/sys/fs/cgroup/lre".into()), ..Instance::of_this_process() };
+        assert_eq!(
+            memory(Some(&holding)),
+            "3.2 GB and 4096 processes for an action, held by the kernel in /sys/fs/cgroup/lre"
+        );
+        assert!(memory(Some(&watching)).contains("watched by the server"));
+        assert!(memory(None).starts_with("3.2 GB and 4096 processes for an action, "));
+        assert!(limits(&config, None).iter().all(|finding| finding.level == Level::Ok));
     }
 
     #[test]

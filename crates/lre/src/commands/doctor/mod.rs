@@ -6,6 +6,7 @@ mod store;
 use crate::args::JsonArgs;
 use crate::commands::{Context, Done};
 use crate::exit::Exit;
+use crate::instance::Instance;
 use crate::ui;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -66,6 +67,7 @@ impl Finding {
 pub fn run(args: &JsonArgs, context: &Context) -> Done {
     let mut findings = host::sandbox(&context.config.store);
     findings.extend(host::machine());
+    findings.extend(host::limits(&context.config, Instance::running(&context.config.store).as_ref()));
     findings.extend(store::look(context));
     findings.extend(bazel::look(context));
     match args.json {
