@@ -1,5 +1,6 @@
 //! Which of the free slots takes the next execution.
-use lre_model::{Digest, InputRoot, Terms};
+use lre_model::{Digest, InputRoot, Sketch, Terms};
+use std::cmp::Reverse;
 
 /// Room for one execution, as an index: `0..slots`.
 pub type Slot = usize;
@@ -14,13 +15,16 @@ pub struct Affinity {
     pub terms: Terms,
     /// The inputs that were laid out.
     pub inputs: InputRoot,
+    /// What they are like.
+    pub sketch: Sketch,
 }
 
 impl Affinity {
-    /// How much of this is worth keeping for `next`; more is better.
-    fn likeness(&self, next: &Self) -> u8 {
-        u8::from((&self.toolchains, &self.terms) == (&next.toolchains, &next.terms))
-            * (1 + u8::from(self.inputs == next.inputs))
+    /// How much of this is worth keeping for `next`; more is better, `None` is nothing. A slot whose sandbox is
+    /// ready for something else has to make all of it anew.
+    fn likeness(&self, next: &Self) -> Option<(bool, Reverse<u64>)> {
+        let same_sandbox = (&self.toolchains, &self.terms) == (&next.toolchains, &next.terms);
+        same_sandbox.then(|| (self.inputs == next.inputs, Reverse(self.sketch.distance(&next.sketch))))
     }
 }
 
@@ -48,13 +52,13 @@ impl Slots {
         self.free
     }
 
-    /// Takes the best free slot for `next`: the one that ran the likest last; among equally like
-    /// ones the latest used (its caches are warmest); where none is like it, one that never ran
+    /// Takes the best free slot for `next`: of those whose sandbox is ready for it the one whose inputs are the
+    /// nearest; among equally near ones the latest used (its caches are warmest); where none is like it, one that never ran
     /// anything, then the one used longest ago, so that what is warm elsewhere stays warm.
     pub(crate) fn take(&mut self, next: &Affinity) -> Option<Slot> {
         let worth = |room: &Room| {
-            let likeness = room.last.as_ref().map_or(0, |last| last.likeness(next));
-            let recent = if likeness > 0 { room.turn } else { u64::MAX - room.turn };
+            let likeness = room.last.as_ref().and_then(|last| last.likeness(next));
+            let recent = if likeness.is_some() { room.turn } else { u64::MAX - room.turn };
             (likeness, recent)
         };
         let (slot, _) = self
@@ -63,7 +67,7 @@ impl Slots {
             .enumerate()
             .filter(|(_, room)| !room.taken)
             // `Reverse` of the index: of equals the first.
-            .max_by_key(|(slot, room)| (worth(room), std::cmp::Reverse(*slot)))?;
+            .max_by_key(|(slot, room)| (worth(room), Reverse(*slot)))?;
         self.turn += 1;
         self.free -= 1;
         self.slots[slot] = Room { taken: true, last: Some(next.clone()), turn: self.turn };
@@ -79,11 +83,16 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lre_model::{DigestFunction, Policy};
+    use lre_model::{DigestFunction, Directory, Node, Policy, Subtree};
 
     fn like(toolchain: &str, inputs: &str) -> Affinity {
         let digest = |text: &str| Digest::of(DigestFunction::Sha256, text.as_bytes());
-        Affinity { toolchains: vec![digest(toolchain)], terms: Terms::default(), inputs: InputRoot(digest(inputs)) }
+        Affinity {
+            toolchains: vec![digest(toolchain)],
+            terms: Terms::default(),
+            inputs: InputRoot(digest(inputs)),
+            sketch: Sketch::default(),
+        }
     }
 
     #[test]
@@ -116,5 +125,42 @@ mod tests {
         slots.give_back(0);
         assert_eq!(slots.take(&like("rust", "r")), Some(2), "like none: the one used longest ago");
         assert_eq!(slots.free(), 2);
+    }
+
+    /// A tree of files that are named by numbers.
+    fn tree(files: impl IntoIterator<Item = u64>) -> Affinity {
+        let mut directory = Directory::default();
+        for file in files {
+            let digest = Digest::of(DigestFunction::Sha256, &file.to_le_bytes());
+            directory.insert(&file.to_string(), Node::File { digest, executable: false }).unwrap();
+        }
+        let digest = Digest::of(DigestFunction::Sha256, &directory.encode());
+        let tree = Subtree::new(digest, directory, Vec::new()).unwrap();
+        Affinity { inputs: tree.root(), sketch: *tree.sketch(), ..like("gcc", "") }
+    }
+
+    #[test]
+    fn the_nearest_tree_is_preferred() {
+        let mut slots = Slots::new(3);
+        for files in [0..1000, 5000..5004, 3000..4000] {
+            slots.take(&tree(files));
+        }
+        let mut best = |files: std::ops::Range<u64>| {
+            (0..3).for_each(|slot| slots.give_back(slot));
+            let mut seen = Vec::new();
+            while let Some(slot) = slots.take(&tree(files.clone())) {
+                seen.push(slot);
+            }
+            // As it was before.
+            for (slot, files) in [0..1000, 5000..5004, 3000..4000].into_iter().enumerate() {
+                slots.slots[slot].last = Some(tree(files));
+            }
+            seen[0]
+        };
+        assert_eq!(best(3000..4000), 2, "the same");
+        assert_eq!(best(10..1010), 0, "one per cent of it changed");
+        assert_eq!(best(2700..3700), 2, "most of it is there");
+        assert_eq!(best(9000..9003), 1, "like none: the least is to be removed");
+        assert_eq!(best(5001..5004), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! Random lives of a queue. Every promise that `Queue` makes is an assertion here; a life that
 //! breaks one is named by its seed.
-use lre_model::{ActionDigest, Digest, DigestFunction, InputRoot, Policy, Terms};
+use lre_model::{ActionDigest, Digest, DigestFunction, InputRoot, Policy, Sketch, Terms};
 use lre_scheduler::{
     Affinity, Effect, Event, ExecutionId, Limits, OperationId, Queue, Refusal, Sharing, Slot, Submission,
 };
@@ -125,6 +125,7 @@ impl World {
                 toolchains: vec![digest(chance.below(3))],
                 terms: Terms { policy: chance.of(&Policy::ALL), ..Terms::default() },
                 inputs: InputRoot(digest(chance.below(4))),
+                sketch: Sketch::default(),
             },
         }
     }

@@ -1,5 +1,5 @@
 //! One short story for each promise of the queue: what happens, what is done.
-use lre_model::{ActionDigest, Digest, DigestFunction, InputRoot, Terms};
+use lre_model::{ActionDigest, Digest, DigestFunction, InputRoot, Sketch, Terms};
 use lre_scheduler::{Affinity, Effect, Event, ExecutionId, Limits, OperationId, Queue, Refusal, Sharing, Submission};
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,12 @@ impl Story {
     }
 
     fn ask(&mut self, second: u64, operation: u64, action: &str, sharing: Sharing, priority: i32) -> Vec<String> {
-        let affinity = Affinity { toolchains: vec![], terms: Terms::default(), inputs: InputRoot(digest("")) };
+        let affinity = Affinity {
+            toolchains: vec![],
+            terms: Terms::default(),
+            inputs: InputRoot(digest("")),
+            sketch: Sketch::default(),
+        };
         let action = ActionDigest(digest(action));
         let operation = OperationId(operation);
         self.at(second, Event::Submit(Box::new(Submission { operation, action, priority, sharing, affinity })))

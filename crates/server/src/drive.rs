@@ -171,7 +171,8 @@ impl Driver {
             affinity: Affinity {
                 toolchains: order.closure.toolchains.iter().map(|t| t.digest).collect(),
                 terms: order.terms.clone(),
-                inputs: order.loaded.inputs.root,
+                inputs: order.loaded.inputs.root(),
+                sketch: *order.loaded.inputs.sketch(),
             },
         };
         let mut room = self.room();

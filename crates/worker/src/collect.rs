@@ -4,7 +4,7 @@ use crate::layers::{Found, Layers, Merged};
 use crate::slot_tree::MTIME_SECONDS;
 use bytes::Bytes;
 use lre_model::{
-    Command, Digest, DigestFunction, Directory, DirectoryFormat, InputTree, Node, OutputPath, Outputs, Property,
+    Command, Digest, DigestFunction, Directory, DirectoryFormat, Node, OutputPath, Outputs, Property, Subtree,
     encode_tree, protobuf, wire,
 };
 use lre_store::{Blob, FileBlob, Origin, StoreError};
@@ -13,6 +13,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 /// What was found: the part of the result that speaks of outputs, and the blobs to store first.
 #[derive(Default)]
@@ -27,8 +28,8 @@ pub(crate) struct Gathered {
 ///
 /// # Errors
 /// An output of the wrong type, a name that is not UTF-8, a file that cannot be read.
-pub(crate) fn gather(upper: &Path, lower: &InputTree, command: &Command) -> Result<Gathered, Failure> {
-    let function = lower.root.0.function();
+pub(crate) fn gather(upper: &Path, lower: &Arc<Subtree>, command: &Command) -> Result<Gathered, Failure> {
+    let function = lower.digest().function();
     let layers = Layers::new(upper, lower);
     let mut gather = Gather { layers, function, command, gathered: Gathered::default() };
     match &command.outputs {
@@ -75,7 +76,7 @@ enum Wanted {
 }
 
 struct Gather<'a> {
-    layers: Layers<'a>,
+    layers: Layers,
     function: DigestFunction,
     command: &'a Command,
     gathered: Gathered,

@@ -4,25 +4,26 @@
 //! documentation for `userxattr`: a character device 0/0 hides a name, the attribute
 //! `user.overlay.opaque` hides all of a directory below. Redirects and metacopy do not exist with
 //! `userxattr`.
-use lre_model::{Digest, InputTree, Node};
+use lre_model::{Node, Subtree};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Both layers of one execution.
-pub(crate) struct Layers<'a> {
+pub(crate) struct Layers {
     upper: PathBuf,
-    lower: &'a InputTree,
+    lower: Arc<Subtree>,
 }
 
 /// One directory of the merged view.
 #[derive(Clone, Debug)]
 pub(crate) struct Merged {
     upper: Option<PathBuf>,
-    lower: Option<Digest>,
+    lower: Option<Arc<Subtree>>,
 }
 
 /// What is at a path.
@@ -31,7 +32,7 @@ pub(crate) enum Found {
     /// A file that the command wrote, or changed in any way.
     Written { path: PathBuf, metadata: Box<Metadata> },
     /// An input, as it was.
-    Input { digest: Digest, executable: bool },
+    Input { digest: lre_model::Digest, executable: bool },
     /// A directory.
     Directory(Merged),
     /// A symlink; `None`: its target is not UTF-8, so REAPI cannot say it.
@@ -40,15 +41,15 @@ pub(crate) enum Found {
     Special(&'static str),
 }
 
-impl<'a> Layers<'a> {
+impl Layers {
     /// The layers of an execution.
-    pub(crate) fn new(upper: &Path, lower: &'a InputTree) -> Self {
-        Self { upper: upper.to_owned(), lower }
+    pub(crate) fn new(upper: &Path, lower: &Arc<Subtree>) -> Self {
+        Self { upper: upper.to_owned(), lower: Arc::clone(lower) }
     }
 
     /// The execution root.
     pub(crate) fn root(&self) -> Merged {
-        Merged { upper: Some(self.upper.clone()), lower: Some(self.lower.root.0) }
+        Merged { upper: Some(self.upper.clone()), lower: Some(Arc::clone(&self.lower)) }
     }
 
     /// What is at a path; symlinks are not followed, the last as little as the others.
@@ -73,27 +74,27 @@ impl<'a> Layers<'a> {
                 names.insert(entry?.file_name());
             }
         }
-        if let Some(lower) = directory.lower.and_then(|digest| self.lower.get(&digest)) {
-            names.extend(lower.children().map(|(name, _)| OsString::from(name.as_str())));
+        if let Some(lower) = &directory.lower {
+            names.extend(lower.directory().children().map(|(name, _)| OsString::from(name.as_str())));
         }
         Ok(names)
     }
 
     /// The child of this name.
     pub(crate) fn child(&self, directory: &Merged, name: &OsStr) -> io::Result<Option<Found>> {
-        let below = directory.lower.and_then(|digest| self.lower.get(&digest)?.get(name.to_str()?).cloned());
-        let Some(upper) = &directory.upper else { return Ok(below.map(input)) };
+        let below = directory.lower.as_ref().and_then(|lower| below(lower, name.to_str()?));
+        let Some(upper) = &directory.upper else { return Ok(below) };
         open_up(upper)?;
         let path = upper.join(name);
         let metadata = match std::fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(below.map(input)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(below),
             Err(e) => return Err(e),
         };
         let kind = metadata.file_type();
         Ok(Some(if kind.is_dir() {
             let lower = match below {
-                Some(Node::Directory { digest }) if !is_opaque(&path)? => Some(digest),
+                Some(Found::Directory(Merged { lower, .. })) if !is_opaque(&path)? => lower,
                 _ => None,
             };
             Found::Directory(Merged { upper: Some(path), lower })
@@ -113,12 +114,15 @@ impl<'a> Layers<'a> {
     }
 }
 
-fn input(node: Node) -> Found {
-    match node {
-        Node::File { digest, executable } => Found::Input { digest, executable },
-        Node::Directory { digest } => Found::Directory(Merged { upper: None, lower: Some(digest) }),
-        Node::Symlink { target } => Found::Symlink(Some(target)),
-    }
+/// An input, as it was.
+fn below(directory: &Arc<Subtree>, name: &str) -> Option<Found> {
+    Some(match directory.directory().get(name)? {
+        Node::File { digest, executable } => Found::Input { digest: *digest, executable: *executable },
+        Node::Directory { digest } => {
+            Found::Directory(Merged { upper: None, lower: directory.child(digest).map(Arc::clone) })
+        }
+        Node::Symlink { target } => Found::Symlink(Some(target.clone())),
+    })
 }
 
 fn is_opaque(directory: &Path) -> io::Result<bool> {

@@ -21,6 +21,7 @@ mod remembered;
 mod run;
 mod run_directory;
 mod slot_tree;
+mod slot_watch;
 mod union;
 
 // The server stands above this crate and not above the sandbox, and must ask before it starts.

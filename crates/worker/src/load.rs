@@ -1,8 +1,9 @@
 //! The reading room: an action and all that it names, read once, validated.
 use crate::remembered::Remembered;
 use bytes::Bytes;
-use lre_model::{Action, ActionDigest, Command, Digest, Directory, InputRoot, InputTree, Invalid};
-use lre_store::{BlobStore, StoreError};
+use lre_model::{Action, ActionDigest, Command, Digest, Directory, InputRoot, Invalid, Subtree};
+use lre_store::{BlobStore, Hold, StoreError};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Largest message read into memory, in bytes. An Action, a Command or a Directory larger than
@@ -24,8 +25,8 @@ pub struct Loaded {
     pub action: Action,
     /// Its command.
     pub command: Command,
-    /// Its directories.
-    pub inputs: InputTree,
+    /// Its inputs.
+    pub inputs: Arc<Subtree>,
 }
 
 /// Why an action cannot be read.
@@ -43,14 +44,13 @@ pub enum LoadError {
 }
 
 impl Loaded {
-    /// Every blob that must stay while the action waits and runs: its messages, its directories,
-    /// its files.
-    #[must_use]
-    pub fn blobs(&self) -> Vec<Digest> {
-        let mut blobs = vec![self.action.digest.0, self.action.command];
-        blobs.extend(self.inputs.directories().map(|(digest, _)| *digest));
-        blobs.extend(self.inputs.files());
-        blobs
+    /// Holds every blob that must stay while the action waits and runs: its messages, its directories,
+    /// its files. Names what is missing.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn hold(&self, store: &dyn BlobStore) -> Result<(Hold, Vec<Digest>), StoreError> {
+        store.hold_tree(&self.inputs, &[self.action.digest.0, self.action.command]).await
     }
 }
 
@@ -70,7 +70,7 @@ impl Reader {
     /// the client is told of everything at once (PROTOCOL, 51), the files of the input tree included.
     ///
     /// Directories that were read before are not looked for in the store: whoever is about to
-    /// execute holds [`Loaded::blobs`], and hears of them there.
+    /// execute calls [`Loaded::hold`], and hears of them there.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -83,58 +83,61 @@ impl Reader {
             Some(blob) => Some(Command::decode(&blob)?),
             None => None,
         };
-        let (inputs, mut missing) = self.inputs(action.input_root).await?;
-        match command {
-            Some(command) if missing.is_empty() => Ok(Loaded { action, command, inputs }),
-            command => {
-                let mut known = inputs.files();
-                known.extend(inputs.directories().map(|(digest, _)| *digest).filter(|d| !missing.contains(d)));
-                let (_hold, gone) = self.store.hold(&known).await.map_err(LoadError::Store)?;
-                missing.extend(gone);
-                missing.extend(command.is_none().then_some(action.command));
-                Err(LoadError::Missing(missing))
-            }
-        }
+        let Some(command) = command else {
+            // Whatever is missing of the inputs is named together with the command.
+            let mut missing = match self.inputs(action.input_root).await {
+                Ok(inputs) => self.store.hold_tree(&inputs, &[]).await.map_err(LoadError::Store)?.1,
+                Err(LoadError::Missing(missing)) => missing,
+                Err(error) => return Err(error),
+            };
+            missing.push(action.command);
+            return Err(LoadError::Missing(missing));
+        };
+        let inputs = self.inputs(action.input_root).await?;
+        Ok(Loaded { action, command, inputs })
     }
 
-    /// The input tree, and the directories of it that are not there.
-    async fn inputs(&self, root: InputRoot) -> Result<(InputTree, Vec<Digest>), LoadError> {
-        let (mut inputs, mut missing) = (InputTree::new(root), Vec::new());
-        loop {
-            let wanted = inputs.wanted();
-            if wanted.is_empty() {
-                break;
+    /// Reads an input tree. What was read before is the same value as then.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub async fn inputs(&self, root: InputRoot) -> Result<Arc<Subtree>, LoadError> {
+        if let Some(tree) = self.remembered.get(&root.0) {
+            return Ok(tree);
+        }
+        let mut read = Read::default();
+        let mut left = vec![root.0];
+        while let Some(digest) = left.pop() {
+            if !read.seen.insert(digest) {
+                continue;
             }
-            for digest in wanted {
-                match self.directory(digest).await? {
-                    Some(directory) => inputs.add(digest, directory),
-                    None => {
-                        missing.push(digest);
-                        inputs.add(digest, Arc::default());
-                    }
-                }
+            if let Some(tree) = self.remembered.get(&digest) {
+                read.trees.insert(digest, tree);
+            } else if let Some(directory) = self.directory(digest).await? {
+                left.extend(directory.subdirectories());
+                read.fresh.insert(digest, directory);
+            } else {
+                read.missing.push(digest);
             }
         }
-        let extent = inputs.extent();
-        if extent.nodes > INPUT_NODES_MAX || extent.depth > INPUT_DEPTH_MAX {
-            let problem = format!(
-                "{} paths, {} levels deep; at most {INPUT_NODES_MAX} and {INPUT_DEPTH_MAX} are taken",
-                extent.nodes, extent.depth
-            );
-            return Err(Invalid::new("action.input_root_digest", problem).into());
+        let known = if read.missing.is_empty() { Vec::new() } else { read.known() };
+        let tree = read.assemble(root)?;
+        if let Some(tree) = tree {
+            self.remembered.put(&tree);
+            return Ok(tree);
         }
-        Ok((inputs, missing))
+        let (_hold, gone) = self.store.hold(&known).await.map_err(LoadError::Store)?;
+        let Read { mut missing, trees, .. } = read;
+        // What could be put together is not read again when the client comes back with the rest.
+        trees.values().for_each(|tree| self.remembered.put(tree));
+        missing.extend(gone);
+        Err(LoadError::Missing(missing))
     }
 
-    async fn directory(&self, digest: Digest) -> Result<Option<Arc<Directory>>, LoadError> {
-        if let Some(directory) = self.remembered.get(&digest) {
-            return Ok(Some(directory));
-        }
+    async fn directory(&self, digest: Digest) -> Result<Option<Directory>, LoadError> {
         let Some(blob) = self.message(digest).await? else { return Ok(None) };
         let directory = Directory::decode(digest.function(), &blob)
             .map_err(|e| Invalid::new(format!("input_root: directory {digest}"), e))?;
-        let directory = Arc::new(directory);
-        self.remembered.put(digest, Arc::clone(&directory));
         Ok(Some(directory))
     }
 
@@ -153,6 +156,65 @@ impl Reader {
             Err(e) => Err(LoadError::Store(e)),
         }
     }
+}
+
+/// What was read of an input tree.
+#[derive(Default)]
+struct Read {
+    seen: HashSet<Digest>,
+    /// Not yet put together.
+    fresh: HashMap<Digest, Directory>,
+    trees: HashMap<Digest, Arc<Subtree>>,
+    missing: Vec<Digest>,
+}
+
+impl Read {
+    /// Every blob that is named, except the directories that are known to be missing.
+    fn known(&self) -> Vec<Digest> {
+        let mut known: Vec<_> = self.trees.values().flat_map(|tree| tree.blobs()).collect();
+        for (digest, directory) in &self.fresh {
+            known.push(*digest);
+            known.extend(directory.files());
+        }
+        known
+    }
+
+    /// Puts the directories together, children before their parents; `None` where some are missing.
+    fn assemble(&mut self, root: InputRoot) -> Result<Option<Arc<Subtree>>, Invalid> {
+        let (mut entered, mut left) = (HashSet::new(), vec![(root.0, false)]);
+        while let Some((digest, children_done)) = left.pop() {
+            let Some(directory) = self.fresh.get(&digest) else { continue };
+            if !children_done {
+                if entered.insert(digest) {
+                    left.push((digest, true));
+                    left.extend(directory.subdirectories().map(|child| (child, false)));
+                }
+                continue;
+            }
+            let children: Option<Vec<_>> =
+                directory.subdirectories().map(|child| self.trees.get(&child).cloned()).collect();
+            if let (Some(children), Some(directory)) = (children, self.fresh.remove(&digest))
+                && let Some(tree) = Subtree::new(digest, directory, children)
+            {
+                // Before anything is built upon it: a tree that is too deep could not even be dropped.
+                bounded(&tree)?;
+                self.trees.insert(digest, Arc::new(tree));
+            }
+        }
+        Ok(self.trees.get(&root.0).cloned())
+    }
+}
+
+fn bounded(tree: &Subtree) -> Result<(), Invalid> {
+    let extent = tree.extent();
+    if extent.nodes <= INPUT_NODES_MAX && extent.depth <= INPUT_DEPTH_MAX {
+        return Ok(());
+    }
+    let problem = format!(
+        "{} paths, {} levels deep; at most {INPUT_NODES_MAX} and {INPUT_DEPTH_MAX} are taken",
+        extent.nodes, extent.depth
+    );
+    Err(Invalid::new("action.input_root_digest", problem))
 }
 
 #[cfg(test)]
@@ -201,8 +263,9 @@ mod tests {
         assert_eq!(reads(&store.take()), 2 + 4, "two messages, four directories");
         let second = reader.load(action).await.unwrap();
         assert_eq!(reads(&store.take()), 2, "the two messages");
-        assert_eq!(second.blobs().len(), first.blobs().len());
-        assert_eq!(second.blobs().len(), 2 + 4 + 2, "two messages, four directories, two files");
+        assert!(Arc::ptr_eq(&first.inputs, &second.inputs));
+        let (hold, missing) = second.hold(&*store).await.unwrap();
+        assert_eq!((hold.digests().len(), missing.len()), (2 + 4 + 2, 0), "two messages, four directories, two files");
     }
 
     /// PROTOCOL, 51: everything that is missing is named, also below a directory that is there, and

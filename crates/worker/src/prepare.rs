@@ -4,7 +4,7 @@ use crate::ready::ReadyToolchains;
 use crate::run_directory::{RunDirectories, RunDirectory};
 use crate::slot_tree::{SlotTree, settle};
 use crate::{Failure, Work};
-use lre_model::{Command, InputTree, Invalid, Node, OutputPath};
+use lre_model::{Command, Invalid, Node, OutputPath, Subtree};
 use lre_sandbox::SandboxPlan;
 use lre_store::{BlobStore, Inodes, StoreError};
 use std::io;
@@ -65,7 +65,7 @@ fn laying_out(source: StoreError) -> Failure {
 }
 
 /// REAPI, `Command.working_directory`: "must be a directory which exists in the input tree".
-fn starts_somewhere(command: &Command, inputs: &InputTree) -> Result<(), Invalid> {
+fn starts_somewhere(command: &Command, inputs: &Subtree) -> Result<(), Invalid> {
     match inputs.lookup(command.working_directory.segments()) {
         Some(Node::Directory { .. }) => Ok(()),
         _ => Err(Invalid::new(
@@ -77,7 +77,7 @@ fn starts_somewhere(command: &Command, inputs: &InputTree) -> Result<(), Invalid
 
 /// REAPI, `Command.output_paths`: the directories that lead to an output are made by the worker, the
 /// output itself is not.
-fn make_parents(upper: &Path, command: &Command, inputs: &InputTree) -> Result<(), Failure> {
+fn make_parents(upper: &Path, command: &Command, inputs: &Subtree) -> Result<(), Failure> {
     let mut made = false;
     for output in command.outputs.all() {
         made |= make_parent(upper, output, inputs)?;
@@ -87,7 +87,7 @@ fn make_parents(upper: &Path, command: &Command, inputs: &InputTree) -> Result<(
 }
 
 /// Whether a directory had to be made.
-fn make_parent(upper: &Path, output: &OutputPath, inputs: &InputTree) -> Result<bool, Failure> {
+fn make_parent(upper: &Path, output: &OutputPath, inputs: &Subtree) -> Result<bool, Failure> {
     let Some(parent) = output.path.parent() else { return Ok(false) };
     let segments = parent.segments();
     for depth in 1..=segments.len() {

@@ -7,7 +7,8 @@
 //! Guaranteed: content, mode (0444 or 0555), one constant mtime; two paths with equal content have
 //! different inodes as long as the file has at most [`TWIN_BYTES_MAX`] bytes. Equal headers that
 //! share an inode have changed what `#pragma once` meant.
-use lre_model::{Digest, Directory, InputTree, Node};
+use crate::slot_watch::SlotWatch;
+use lre_model::{Digest, DigestFunction, Name, Node, Subtree};
 use lre_store::{BlobStore, Inodes, StoreError};
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
 use std::collections::HashMap;
@@ -23,6 +24,10 @@ pub(crate) const MTIME_SECONDS: i64 = 315_532_800;
 /// Files up to this size, in bytes, get an inode for every path; larger ones are data, not headers,
 /// and are linked.
 const TWIN_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Changes that are made in place; a change takes 5 to 20 us. To hand them to another thread and be woken again
+/// costs as much as some of them, and holds up the command meanwhile.
+const IN_PLACE_CHANGES: u64 = 64;
 
 /// One change to the tree. Paths are relative to its root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +56,15 @@ type Shown = HashMap<(Digest, bool), usize>;
 pub(crate) struct SlotTree {
     directory: PathBuf,
     /// What it shows; `None`: unknown, to be built afresh.
-    current: Option<InputTree>,
+    current: Option<Arc<Subtree>>,
     shown: Shown,
+    watch: SlotWatch,
 }
 
 impl SlotTree {
     /// A tree that shows nothing. What an earlier server left there is removed on first use.
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory, current: None, shown: Shown::new() }
+        Self { directory, current: None, shown: Shown::new(), watch: SlotWatch::Looks }
     }
 
     /// Where it is.
@@ -66,23 +72,54 @@ impl SlotTree {
         &self.directory
     }
 
-    /// Makes the tree show `wanted`. After an error it shows nothing and is built afresh next time.
+    /// Makes the tree show `wanted`. What somebody changed from outside is noticed, and the tree is then built
+    /// afresh. After an error it shows nothing and is built afresh next time.
     pub(crate) async fn show(
         &mut self,
-        wanted: &InputTree,
+        wanted: &Arc<Subtree>,
         store: &dyn BlobStore,
         inodes: &Inodes,
     ) -> Result<(), StoreError> {
-        let old = match self.current.take() {
-            Some(old) => old,
-            None => self.clear().await?,
-        };
-        let mut changes = Difference { old: &old, new: wanted, shown: &mut self.shown, changes: Vec::new() };
-        changes.between(Some(old.root.0), wanted.root.0, "")?;
-        let changes = changes.changes;
+        let mut damaged = self.current.is_some() && !self.is_intact();
+        if !damaged && self.current.is_some() {
+            damaged = match self.follow(wanted, store, inodes).await {
+                Ok(alone) => !alone,
+                // Something is not as it was left; whether it is the tree or the disk, a fresh one tells.
+                Err(StoreError::Io(_)) => true,
+                Err(error) => return Err(error),
+            };
+        }
+        if damaged {
+            tracing::warn!(tree = %self.directory.display(), "an input tree was changed from outside; it is built afresh");
+            self.current = None;
+        }
+        if self.current.is_none() {
+            self.clear().await?;
+            self.follow(wanted, store, inodes).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody has changed the tree from outside since it was last asked for. What ran over a tree that
+    /// is not intact has maybe seen other inputs than its own.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| self.watch.is_intact(&self.directory, current))
+    }
+
+    /// Applies what differs between what it shows and `wanted`. `false`: somebody else changed it as well.
+    async fn follow(
+        &mut self,
+        wanted: &Arc<Subtree>,
+        store: &dyn BlobStore,
+        inodes: &Inodes,
+    ) -> Result<bool, StoreError> {
+        let Some(old) = self.current.take() else { return Ok(false) };
+        let mut difference = Difference { shown: &mut self.shown, changes: Vec::new(), effort: 0 };
+        difference.between(Some(&old), wanted, "")?;
+        let Difference { changes, effort, .. } = difference;
         if changes.is_empty() {
-            self.current = Some(old);
-            return Ok(());
+            self.current = Some(Arc::clone(wanted));
+            return Ok(true);
         }
         let mut sources = HashMap::new();
         for change in &changes {
@@ -93,22 +130,29 @@ impl SlotTree {
                 sources.insert((*digest, *executable), source);
             }
         }
-        let directory = self.directory.clone();
-        blocking(move || perform(&directory, &changes, &sources)).await?;
-        self.current = Some(wanted.clone());
-        Ok(())
+        let watch = std::mem::replace(&mut self.watch, SlotWatch::Looks);
+        let mut work = Performance { root: self.directory.clone(), sources, watch };
+        let performed = move || work.perform(&changes).map(|alone| (alone, work.watch));
+        let (alone, watch) = if effort <= IN_PLACE_CHANGES { performed()? } else { blocking(performed).await? };
+        self.watch = watch;
+        self.current = Some(Arc::clone(wanted));
+        Ok(alone)
     }
 
-    async fn clear(&mut self) -> Result<InputTree, StoreError> {
+    async fn clear(&mut self) -> Result<(), StoreError> {
         self.shown.clear();
         let directory = self.directory.clone();
-        blocking(move || {
+        self.watch = blocking(move || {
             remove_tree(&directory)?;
             std::fs::create_dir_all(&directory)?;
-            settle(&directory)
+            settle(&directory)?;
+            let mut watch = SlotWatch::new();
+            watch.add(&directory);
+            Ok(watch)
         })
         .await?;
-        Ok(InputTree::empty(lre_model::DigestFunction::Sha256))
+        self.current = Some(Subtree::empty(DigestFunction::Sha256));
+        Ok(())
     }
 }
 
@@ -118,49 +162,79 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 
 /// The walk over two Merkle trees that descends only where they differ.
 struct Difference<'a> {
-    old: &'a InputTree,
-    new: &'a InputTree,
     shown: &'a mut Shown,
     changes: Vec<Change>,
+    /// Files, directories and links that are made or removed.
+    effort: u64,
+}
+
+/// How the children of two directories differ.
+#[derive(Default)]
+struct Children<'a> {
+    gone: Vec<(&'a Name, &'a Node)>,
+    /// With what was there before, where both are directories.
+    come: Vec<(&'a Name, &'a Node, Option<Digest>)>,
+}
+
+impl<'a> Children<'a> {
+    /// Both are sorted by name, so one look at each child is enough.
+    fn between(old: Option<&'a Subtree>, new: &'a Subtree) -> Self {
+        let mut children = Self::default();
+        let mut before = old.into_iter().flat_map(|old| old.directory().children()).peekable();
+        for (name, node) in new.directory().children() {
+            while let Some(gone) = before.next_if(|(old, _)| *old < name) {
+                children.gone.push(gone);
+            }
+            match (before.next_if(|(old, _)| *old == name), node) {
+                (Some((_, old)), node) if old == node => {}
+                (Some((_, Node::Directory { digest })), Node::Directory { .. }) => {
+                    children.come.push((name, node, Some(*digest)));
+                }
+                (old, node) => {
+                    children.gone.extend(old);
+                    children.come.push((name, node, None));
+                }
+            }
+        }
+        children.gone.extend(before);
+        children
+    }
 }
 
 impl Difference<'_> {
-    fn between(&mut self, old: Option<Digest>, new: Digest, path: &str) -> Result<(), StoreError> {
-        if old == Some(new) {
+    fn between(&mut self, old: Option<&Arc<Subtree>>, new: &Arc<Subtree>, path: &str) -> Result<(), StoreError> {
+        if old.is_some_and(|old| old.digest() == new.digest()) {
             return Ok(());
         }
-        let nothing = Arc::new(Directory::default());
-        let before = old.and_then(|digest| self.old.get(&digest)).unwrap_or(&nothing).clone();
-        let after = self.new.get(&new).ok_or(StoreError::Missing(new))?.clone();
-        for (name, node) in before.children() {
-            let same_kind = match (node, after.get(name.as_str())) {
-                (Node::Directory { .. }, Some(Node::Directory { .. })) => true,
-                (node, Some(other)) => node == other,
-                (_, None) => false,
-            };
-            if !same_kind {
-                self.remove(node, join(path, name.as_str()));
-            }
+        let Children { gone, come } = Children::between(old.map(AsRef::as_ref), new);
+        // The time of a directory tells of its own names, not of what is further below.
+        let mut settle = old.is_none() || !gone.is_empty();
+        for (name, node) in gone {
+            self.remove(old, node, join(path, name.as_str()));
         }
-        for (name, node) in after.children() {
+        for (name, node, before) in come {
+            settle |= before.is_none();
             let path = join(path, name.as_str());
-            match (before.get(name.as_str()), node) {
-                (Some(Node::Directory { digest: old }), Node::Directory { digest }) => {
-                    self.between(Some(*old), *digest, &path)?;
+            match (node, before) {
+                (Node::Directory { digest }, Some(before)) => {
+                    let before = old.and_then(|old| old.child(&before));
+                    self.between(before, new.child(digest).ok_or(StoreError::Missing(*digest))?, &path)?;
                 }
-                (Some(old), node) if old == node => {}
-                (_, node) => self.add(node, path)?,
+                (node, _) => self.add(new, node, path)?,
             }
         }
-        self.changes.push(Change::Settle(path.to_owned()));
+        if settle {
+            self.changes.push(Change::Settle(path.to_owned()));
+        }
         Ok(())
     }
 
-    fn add(&mut self, node: &Node, path: String) -> Result<(), StoreError> {
+    fn add(&mut self, parent: &Arc<Subtree>, node: &Node, path: String) -> Result<(), StoreError> {
+        self.effort += 1;
         match node {
             Node::Directory { digest } => {
                 self.changes.push(Change::Directory(path.clone()));
-                self.between(None, *digest, &path)?;
+                self.between(None, parent.child(digest).ok_or(StoreError::Missing(*digest))?, &path)?;
             }
             Node::Symlink { target } => self.changes.push(Change::Symlink { path, target: target.clone() }),
             Node::File { digest, executable } => {
@@ -173,25 +247,30 @@ impl Difference<'_> {
         Ok(())
     }
 
-    fn remove(&mut self, node: &Node, path: String) {
-        self.forget(node);
+    fn remove(&mut self, parent: Option<&Arc<Subtree>>, node: &Node, path: String) {
+        self.effort += 1;
+        self.forget(parent, node);
         self.changes.push(match node {
             Node::Directory { .. } => Change::RemoveTree(path),
             _ => Change::RemoveFile(path),
         });
     }
 
-    fn forget(&mut self, node: &Node) {
+    fn forget(&mut self, parent: Option<&Arc<Subtree>>, node: &Node) {
         match node {
             Node::Symlink { .. } => {}
             Node::File { digest, executable } => {
                 if let Some(shown) = self.shown.get_mut(&(*digest, *executable)) {
-                    *shown = shown.saturating_sub(1);
+                    *shown -= 1;
+                    if *shown == 0 {
+                        self.shown.remove(&(*digest, *executable));
+                    }
                 }
             }
             Node::Directory { digest } => {
-                if let Some(directory) = self.old.get(digest).cloned() {
-                    directory.children().for_each(|(_, node)| self.forget(node));
+                if let Some(directory) = parent.and_then(|parent| parent.child(digest)) {
+                    self.effort += directory.directory().len() as u64;
+                    directory.directory().children().for_each(|(_, node)| self.forget(Some(directory), node));
                 }
             }
         }
@@ -202,36 +281,60 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
 }
 
-fn perform(root: &Path, changes: &[Change], sources: &HashMap<(Digest, bool), PathBuf>) -> io::Result<()> {
-    let at = rustix::fs::open(
-        root,
-        rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let at = at.as_fd();
-    for change in changes {
-        match change {
-            Change::RemoveFile(path) => rustix::fs::unlinkat(at, path, AtFlags::empty())?,
-            Change::RemoveTree(path) => remove_tree(&root.join(path))?,
-            Change::Directory(path) => rustix::fs::mkdirat(at, path, Mode::from_raw_mode(0o755))?,
-            Change::Symlink { path, target } => {
-                rustix::fs::symlinkat(target, at, path)?;
-                rustix::fs::utimensat(at, path, &constant_times(), AtFlags::SYMLINK_NOFOLLOW)?;
-            }
-            Change::File { path, digest, executable, twin } => {
-                let source = sources.get(&(*digest, *executable)).ok_or(io::ErrorKind::NotFound)?;
-                place(at, root, path, source, *twin)?;
-            }
-            Change::Settle(path) => settle(&root.join(path))?,
-        }
-    }
-    Ok(())
+/// What is needed to change a tree.
+struct Performance {
+    root: PathBuf,
+    sources: HashMap<(Digest, bool), PathBuf>,
+    watch: SlotWatch,
 }
 
-fn place(at: rustix::fd::BorrowedFd<'_>, root: &Path, path: &str, source: &Path, twin: bool) -> io::Result<()> {
+impl Performance {
+    /// Makes the changes, and says whether nobody else made any at the same time.
+    fn perform(&mut self, changes: &[Change]) -> io::Result<bool> {
+        use rustix::fs::OFlags;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let at = rustix::fs::open(&self.root, flags, Mode::empty())?;
+        let at = at.as_fd();
+        // What the kernel will tell of our own changes; of removed trees it tells as much as it likes.
+        let mut expected = Some(0);
+        for change in changes {
+            match change {
+                Change::RemoveFile(path) => rustix::fs::unlinkat(at, path, AtFlags::empty())?,
+                Change::RemoveTree(path) => remove_tree(&self.root.join(path))?,
+                Change::Directory(path) => {
+                    rustix::fs::mkdirat(at, path, Mode::from_raw_mode(0o755))?;
+                    self.watch.add(&self.root.join(path));
+                }
+                Change::Symlink { path, target } => {
+                    rustix::fs::symlinkat(target, at, path)?;
+                    rustix::fs::utimensat(at, path, &constant_times(), AtFlags::SYMLINK_NOFOLLOW)?;
+                }
+                Change::File { path, digest, executable, twin } => {
+                    let source = self.sources.get(&(*digest, *executable)).ok_or(io::ErrorKind::NotFound)?;
+                    let linked = place(at, &self.root, path, source, *twin)?;
+                    expected = expected.filter(|_| linked);
+                }
+                Change::Settle(path) if path.is_empty() => settle(&self.root)?,
+                Change::Settle(path) => rustix::fs::utimensat(at, path, &constant_times(), AtFlags::empty())?,
+            }
+            expected = match change {
+                Change::RemoveTree(_) => None,
+                Change::Settle(_) => expected,
+                _ => expected.map(|n| n + 1),
+            };
+        }
+        Ok(match (self.watch.changes(), expected) {
+            (Some(changes), Some(expected)) => changes == expected,
+            _ => true,
+        })
+    }
+}
+
+/// Whether it was linked; else it was copied.
+fn place(at: rustix::fd::BorrowedFd<'_>, root: &Path, path: &str, source: &Path, twin: bool) -> io::Result<bool> {
     if !twin {
         match rustix::fs::linkat(CWD, source, at, path, AtFlags::empty()) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(true),
             // 65,000 links is what ext4 allows; another file system may not link at all.
             Err(rustix::io::Errno::MLINK | rustix::io::Errno::XDEV) => {}
             Err(e) => return Err(e.into()),
@@ -239,7 +342,8 @@ fn place(at: rustix::fd::BorrowedFd<'_>, root: &Path, path: &str, source: &Path,
     }
     // `fs::copy` copies the mode too.
     std::fs::copy(source, root.join(path))?;
-    Ok(rustix::fs::utimensat(at, path, &constant_times(), AtFlags::empty())?)
+    rustix::fs::utimensat(at, path, &constant_times(), AtFlags::empty())?;
+    Ok(false)
 }
 
 /// Gives a directory its constant mode and times.
@@ -279,7 +383,7 @@ fn open_up(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lre_model::{DigestFunction, InputRoot};
+    use lre_model::Directory;
     use lre_store::MemoryStore;
     use lre_testkit::TreeBuilder;
     use std::collections::BTreeMap;
@@ -305,7 +409,7 @@ mod tests {
             Self { store: MemoryStore::default(), inodes, tree, directory }
         }
 
-        async fn sketch(&self, sketch: &Sketch) -> InputTree {
+        async fn sketch(&self, sketch: &Sketch) -> Arc<Subtree> {
             let tree = sketch.iter().fold(TreeBuilder::new(F), |tree, (path, content)| {
                 match (content.strip_prefix("->"), path.strip_suffix('*')) {
                     (Some(target), _) => tree.symlink(path, target),
@@ -313,8 +417,8 @@ mod tests {
                     (None, None) => tree.file(path, content.clone()),
                 }
             });
-            let root = tree.store(&self.store).await.unwrap();
-            lre_toolchain::load_tree(&self.store, root.0).await.unwrap().0
+            tree.store(&self.store).await.unwrap();
+            tree.build().subtree()
         }
 
         async fn show(&mut self, sketch: &Sketch) -> Result<(), StoreError> {
@@ -398,26 +502,65 @@ mod tests {
         let gone = Digest::of(F, b"nobody wrote this");
         broken.insert("a", Node::File { digest: gone, executable: false }).unwrap();
         let root = Digest::of(F, &broken.encode());
-        let mut tree = InputTree::new(InputRoot(root));
-        tree.add(root, Arc::new(broken));
+        let tree = Arc::new(Subtree::new(root, broken, Vec::new()).unwrap());
         let error = world.tree.show(&tree, &world.store, &world.inodes).await;
         assert!(matches!(error, Err(StoreError::Missing(digest)) if digest == gone));
         world.show(&good).await.unwrap();
         assert_eq!(world.on_disk(), good);
     }
 
-    /// What somebody did to the tree from outside is noticed or overwritten at the latest when the
-    /// same path changes; then the tree is built afresh.
+    /// What somebody does to the tree from outside is noticed, also where the next action has the same inputs, and
+    /// also where the kernel does not tell.
     #[tokio::test]
     async fn a_tree_damaged_from_outside_is_built_afresh() {
-        let mut world = World::new();
-        world.show(&sketch([("a", "1"), ("d/b", "2")])).await.unwrap();
-        std::fs::remove_dir_all(world.tree.path().join("d")).unwrap();
-        let next = sketch([("a", "1"), ("d/b", "3")]);
-        if world.show(&next).await.is_err() {
-            world.show(&next).await.unwrap();
+        let damage: [fn(&Path); 7] = [
+            |tree| std::fs::remove_dir_all(tree.join("d")).unwrap(),
+            |tree| std::fs::remove_file(tree.join("d/e/b")).unwrap(),
+            |tree| std::fs::write(tree.join("d/e/new"), "not an input").unwrap(),
+            |tree| std::fs::rename(tree.join("a"), tree.join("d/a")).unwrap(),
+            |tree| std::fs::rename(tree.join("d/e/b"), tree.join("d/e/c")).unwrap(),
+            |tree| std::fs::remove_dir_all(tree).unwrap(),
+            |tree| {
+                std::fs::remove_file(tree.join("a")).unwrap();
+                std::os::unix::fs::symlink("d/e/b", tree.join("a")).unwrap();
+            },
+        ];
+        for told in [true, false] {
+            for (way, damage) in damage.iter().enumerate() {
+                for next in [sketch([("a", "1"), ("d/e/b", "2")]), sketch([("a", "1"), ("d/e/b", "3")]), sketch([])] {
+                    let mut world = World::new();
+                    world.show(&sketch([("a", "1"), ("d/e/b", "2")])).await.unwrap();
+                    if !told {
+                        world.tree.watch = SlotWatch::Looks;
+                    }
+                    assert!(world.tree.is_intact());
+                    damage(world.tree.path());
+                    world.show(&next).await.unwrap();
+                    assert_eq!(world.on_disk(), next, "way {way}, told by the kernel: {told}");
+                    assert!(world.tree.is_intact());
+                }
+            }
         }
-        assert_eq!(world.on_disk(), next);
+    }
+
+    /// Our own changes are not taken for those of somebody else: nothing is built twice.
+    #[tokio::test]
+    async fn a_tree_that_nobody_damages_is_never_built_afresh() {
+        let mut world = World::new();
+        world.show(&sketch([("a", "1"), ("d/b", "2"), ("keep/me", "x")])).await.unwrap();
+        let ino = |world: &World| std::fs::metadata(world.tree.path().join("keep")).unwrap().ino();
+        let first = ino(&world);
+        for step in [
+            sketch([("a", "2"), ("d/b", "2"), ("keep/me", "x")]),
+            sketch([("a", "2"), ("d/e/f/b", "2"), ("d/e/g", "->x"), ("keep/me", "x")]),
+            sketch([("d", "2"), ("b", "2"), ("c", "2"), ("keep/me", "x")]),
+            sketch([("d*", "2"), ("b", "->c"), ("keep/me", "x")]),
+            sketch([("keep/me", "x")]),
+        ] {
+            world.show(&step).await.unwrap();
+            assert_eq!((world.on_disk(), ino(&world)), (step, first));
+            assert!(world.tree.is_intact());
+        }
     }
 
     /// Three hundred random trees, one after the other, named by their seed.

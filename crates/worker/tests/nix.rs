@@ -2,7 +2,7 @@
 #[allow(dead_code, reason = "shared by several tests, not all of it by each")]
 mod world;
 
-use lre_model::{Action, ActionDigest, Command, Digest, InputTree, Terms};
+use lre_model::{Action, ActionDigest, Command, Digest, Subtree, Terms};
 use lre_store::Hold;
 use lre_toolchain::{Closure, Kind, Toolchain};
 use lre_worker::{Executor, Failure, Loaded, Outcome, Work};
@@ -35,11 +35,11 @@ fn program(world: &World, store: &Path, base: &str) {
 
 async fn run(world: &World, toolchains: &[&Toolchain], arguments: &[&str]) -> Outcome {
     let bytes = prost::Message::encode_to_vec(&command(arguments, &[]));
-    let inputs = InputTree::empty(F);
+    let inputs = Subtree::empty(F);
     let action = Action {
         digest: ActionDigest(Digest::of(F, b"the action")),
         command: Digest::of(F, &bytes),
-        input_root: inputs.root,
+        input_root: inputs.root(),
         timeout: None,
         do_not_cache: false,
         platform: None,

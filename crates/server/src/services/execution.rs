@@ -169,7 +169,7 @@ impl Rooms {
         })?;
         let timeout = self.timeout(&loaded)?;
         let terms = Terms::from_platform(platform(&loaded)).map_err(status::of)?;
-        let (hold, missing) = self.blobs.hold(&loaded.blobs()).await.map_err(status::of)?;
+        let (hold, missing) = loaded.hold(&*self.blobs).await.map_err(status::of)?;
         if !missing.is_empty() {
             return Err(missing_inputs(missing));
         }

@@ -1,9 +1,11 @@
 //! A store, a small toolchain and the real launcher, for the integration tests of this crate.
-use lre_model::{Action, ActionDigest, Command, Digest, DigestFunction, InputTree, Terms, wire};
+use lre_model::{Action, ActionDigest, Command, Digest, DigestFunction, Subtree, Terms, wire};
 use lre_store::{BlobStore, DiskStore, Hold, Inodes};
 use lre_testkit::TreeBuilder;
 use lre_toolchain::{Closure, Kind, Toolchain};
-use lre_worker::{ExecutionLimits, Executor, LauncherProgram, Loaded, LocalExecutor, LocalOptions, Outcome, Work};
+use lre_worker::{
+    ExecutionLimits, Executor, LauncherProgram, Loaded, LocalExecutor, LocalOptions, Outcome, Reader, Work,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,7 +52,7 @@ impl World {
         Self { store, executor, toolchain, directory }
     }
 
-    async fn inputs(&self, nodes: &[(&str, In)]) -> InputTree {
+    async fn inputs(&self, nodes: &[(&str, In)]) -> Arc<Subtree> {
         let tree = nodes.iter().fold(TreeBuilder::new(F), |tree, (path, node)| match node {
             In::Empty => tree.directory(path),
             In::File(text) => tree.file(path, *text),
@@ -58,7 +60,7 @@ impl World {
             In::Link(target) => tree.symlink(path, target),
         });
         let root = tree.store(self.store.as_ref()).await.unwrap();
-        lre_toolchain::load_tree(self.store.as_ref(), root.0).await.unwrap().0
+        Reader::new(Arc::clone(&self.store) as _).inputs(root).await.unwrap()
     }
 
     pub async fn run(&self, nodes: &[(&str, In)], command: wire::Command) -> Outcome {
@@ -78,7 +80,7 @@ impl World {
             action: Action {
                 digest: ActionDigest(Digest::of(F, b"the action")),
                 command: Digest::of(F, &bytes),
-                input_root: inputs.root,
+                input_root: inputs.root(),
                 timeout: None,
                 do_not_cache: false,
                 platform: None,
