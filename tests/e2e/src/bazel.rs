@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The Bazels that can be had as packages. Between them everything about external repositories has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,13 @@ pub struct Bazel {
     pub workspace: PathBuf,
     /// Further environment.
     pub environment: Vec<(String, String)>,
+    /// Whether Bazel's own server stays between two commands, as it does for users: what is measured then is no start of
+    /// Java. Whoever sets it calls [`Bazel::shutdown`]; a server that nobody ended ends by itself when it has been idle.
+    pub resident: bool,
 }
+
+/// After so many idle seconds a resident Bazel ends by itself.
+const IDLE_SECONDS_MAX: u32 = 120;
 
 /// What a build left behind.
 #[derive(Debug)]
@@ -87,6 +94,13 @@ impl Build {
         others.map(|(name, count)| (name.as_str(), *count)).collect()
     }
 
+    /// How long Bazel says that it took: `INFO: Elapsed time: 1.234s, Critical Path: 0.98s`.
+    pub fn elapsed(&self) -> Option<Duration> {
+        let (_, after) = self.output.split_once("INFO: Elapsed time: ")?;
+        let (seconds, _) = after.split_once('s')?;
+        seconds.parse().ok().map(Duration::from_secs_f64)
+    }
+
     /// How many were.
     pub fn count(&self, way: &str) -> usize {
         self.processes.get(way).copied().unwrap_or(0)
@@ -104,16 +118,27 @@ impl Bazel {
         let log = self.home.join("grpc.log");
         // Bazel appends.
         let _ = fs::remove_file(&log);
-        let mut all = vec!["test".to_owned(), "//...".to_owned()];
+        let logged = format!("{}={}", self.version.grpc_log(), log.display());
+        let build = self.all_targets("test", &[arguments, &[&logged]].concat())?;
+        // Without a remote service there is no log.
+        let actions = fs::read(&log).map_or_else(|_| Ok(BTreeMap::new()), |bytes| actions(&bytes))?;
+        Ok(Build { actions, ..build })
+    }
+
+    /// `bazel COMMAND //... ARGUMENTS`, which must succeed. No calls are logged, so no actions are known afterwards.
+    pub fn all_targets(&self, command: &str, arguments: &[&str]) -> Result<Build> {
+        let mut all = vec![command.to_owned(), "//...".to_owned()];
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         all.extend(self.offline()?);
-        all.push(format!("{}={}", self.version.grpc_log(), log.display()));
         all.extend(["--color=no", "--curses=no", "--noshow_progress", "--verbose_failures"].map(str::to_owned));
         let output = self.run(&all)?;
         let processes = processes(&output).with_context(|| format!("no summary of processes in:\n{output}"))?;
-        // Without a remote service there is no log.
-        let actions = fs::read(&log).map_or_else(|_| Ok(BTreeMap::new()), |bytes| actions(&bytes))?;
-        Ok(Build { processes, actions, output })
+        Ok(Build { processes, actions: BTreeMap::new(), output })
+    }
+
+    /// `bazel shutdown`: the end of a [resident](Bazel::resident) Bazel.
+    pub fn shutdown(&self) -> Result<()> {
+        self.run(&["shutdown".to_owned()]).map(drop)
     }
 
     /// `bazel clean`.
@@ -148,7 +173,8 @@ impl Bazel {
         let mut command = self.root.command(program, self.user, &self.workspace, &visible);
         command.env("HOME", &self.home).env("USER", "somebody").envs(self.environment.iter().cloned());
         // In batch mode nothing stays behind when the test ends, however it ends.
-        command.args(["--batch".to_owned(), format!("--server_javabase={java}")]);
+        let life = if self.resident { format!("--max_idle_secs={IDLE_SECONDS_MAX}") } else { "--batch".to_owned() };
+        command.args([life, format!("--server_javabase={java}")]);
         command.arg(format!("--output_user_root={}", self.home.join("bazel").display())).args(arguments);
         let output = command.output().context("unshare is needed")?;
         let said = crate::serve::said(&output);
@@ -254,6 +280,13 @@ fn actions(mut log: &[u8]) -> Result<BTreeMap<String, BTreeSet<String>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_is_what_bazel_says() {
+        let output = "INFO: Elapsed time: 1.234s, Critical Path: 0.98s\nINFO: 1 process: 1 internal.\n".to_owned();
+        let build = Build { processes: BTreeMap::new(), actions: BTreeMap::new(), output };
+        assert_eq!(build.elapsed(), Some(Duration::from_millis(1234)));
+    }
 
     #[test]
     fn a_summary_is_counted_by_way() {

@@ -145,7 +145,8 @@ impl World {
         workspace: PathBuf,
         environment: Vec<(String, String)>,
     ) -> Bazel {
-        Bazel { version: self.version, root: self.root.clone(), user, home, workspace, environment }
+        let (version, root) = (self.version, self.root.clone());
+        Bazel { version, root, user, home, workspace, environment, resident: false }
     }
 }
 
