@@ -1,46 +1,46 @@
 //! One scenario for each promise of SPECIFICATION.md: what a user has today is measured in the same
-//! run, in turns, and the ratio counts. `cargo xtask bench` fetches the competitors and runs it.
+//! run, in turns, and the ratio counts. `cargo xtask bench` builds `lre`, fetches the competitors and runs it.
+//!
+//! The server is always a real `lre serve`, a process of its own; this process is the client, on one thread.
 #![forbid(unsafe_code)]
 
-mod bubblewrap;
+mod competitors;
+mod exec;
+mod generated;
 mod lookups;
-mod overhead;
+mod process;
 mod report;
 mod stats;
 mod toolchain;
 mod world;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use report::Report;
+use world::World;
+
+const SCENARIOS: [&str; 3] = ["exec", "lookups", "toolchain"];
 
 fn main() -> Result<()> {
-    if std::env::args().nth(1).as_deref() == Some("launcher") {
-        lre_sandbox::launcher::main();
-    }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run())
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run())
 }
 
+/// `bench [SCENARIO [ROW]]`: everything, what is named, or of `exec` the rows whose name has this part.
 async fn run() -> Result<()> {
-    let mut world = world::World::start().await?;
-    let bwrap = bubblewrap::Bubblewrap::find(world.rootfs(), world.directory.path())?;
-    let mut report = report::Report::default();
-    // `bench toolchain` and the like: only what is named.
-    let only = std::env::args().nth(1);
+    let mut arguments = std::env::args().skip(1);
+    let (only, part) = (arguments.next(), arguments.next());
+    let known = only.as_deref().is_none_or(|only| SCENARIOS.contains(&only));
+    ensure!(known, "there is no scenario `{}`, only {}", only.unwrap_or_default(), SCENARIOS.join(", "));
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
-    if wanted("overhead") {
-        overhead::trivial(&mut world, &bwrap, &mut report).await?;
-        overhead::thousand_inputs(&mut world, &bwrap, &mut report).await?;
+    println!("server {}", lre_e2e::binary::lre().display());
+    let mut report = Report::default();
+    if wanted("exec") {
+        exec::exec(part.as_deref(), &mut report).await?;
     }
     if wanted("lookups") {
-        lookups::lookups(&mut world, &mut report).await?;
+        lookups::lookups(&mut World::start().await?, &mut report).await?;
     }
     if wanted("toolchain") {
-        toolchain::toolchain(&mut world, &mut report).await?;
+        toolchain::toolchain(&mut World::start().await?, &mut report).await?;
     }
-    world.server.shutdown().await;
-    // Absolute targets are for a quiet machine, so falling short is told and not an error.
-    match report.fell_short() {
-        [] => println!("all targets met"),
-        rows => println!("falls short: {}", rows.join("; ")),
-    }
-    Ok(())
+    report.end()
 }

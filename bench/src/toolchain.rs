@@ -19,7 +19,7 @@ const SOURCE: &str = "deb:cc-debian12";
 
 /// Import, import again, laying out, introspection.
 pub async fn toolchain(world: &mut World, report: &mut Report) -> Result<()> {
-    let at = world.directory.path().join("toolchain");
+    let at = world.places.folder("toolchain");
     std::fs::create_dir(&at)?;
     let added = fetched(world).await?;
     let imported = &added.imported;
@@ -50,22 +50,16 @@ pub async fn toolchain(world: &mut World, report: &mut Report) -> Result<()> {
         drop((store, inodes));
         std::fs::remove_dir_all(&folder)?;
     }
-    let base = copy.p50();
-    report.row(Row::new("toolchain: import", first.clone()).target(base * 2).against("cp -r", base, &copy));
-    let third = first.p50() / 3;
-    report.row(Row::new("toolchain: import of a known one", again).target(third).against(
-        "the first",
-        first.p50(),
-        &first,
-    ));
-    report.row(Row::new("toolchain: laid out once", laid).target(Duration::from_secs(1)));
+    report.row(Row::of("toolchain: import", &first).at_most_of(2.0, "cp -r", copy.p50()));
+    report.row(Row::of("toolchain: import of a known one", &again).at_most_of(1.0 / 3.0, "the first", first.p50()));
+    report.row(Row::of("toolchain: laid out once", &laid).at_most(Duration::from_secs(1)));
     report.row(asked(world, &added).await?);
     Ok(())
 }
 
 /// The packages, through the server, which has the toolchain from then on.
 async fn fetched(world: &World) -> Result<Added> {
-    let store = world.directory.path().join("store");
+    let store = world.home().store();
     let access = Access::at(store.join("toolchains/incoming"));
     let added = add(&world.store, F, &wanted(SOURCE.parse()?), &access, Arc::new(())).await?;
     Registry::open(store.join("toolchains/registry"))?.put(&added.toolchain)?;
@@ -108,11 +102,11 @@ fn copy_to(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// What `lre init` asks, each time of a server that does not know the answers.
 async fn asked(world: &World, added: &Added) -> Result<Row> {
-    let socket = world.directory.path().join("run/re.sock");
+    let socket = world.home().socket();
     let client = Client::connect(&Endpoint::Unix(socket), None).await?;
     let start = Instant::now();
     introspect(&ActionProber::new(&client, &added.toolchain), &added.toolchain).await?;
     let mut samples = Samples::default();
     samples.add(start.elapsed());
-    Ok(Row::new("toolchain: asked what it is like", samples).target(Duration::from_secs(5)))
+    Ok(Row::of("toolchain: asked what it is like", &samples).at_most(Duration::from_secs(5)))
 }

@@ -1,85 +1,77 @@
-//! What an execution costs beside the command's own time.
-use crate::bubblewrap::{Bubblewrap, bare};
-use crate::report::{Report, Row};
+//! What the smallest execution costs beside the command's own time, afresh and in a warm slot.
+use super::{Stage, WARM_UP};
+use crate::competitors::{HardLinks, Mounts, bare};
+use crate::generated::one_input;
+use crate::report::Row;
 use crate::stats::{self, Samples};
-use crate::world::World;
-use anyhow::Result;
-use std::collections::BTreeMap;
+use crate::world::{Order, World};
+use anyhow::{Context, Result};
 use std::time::Duration;
 
-/// Rounds that are not counted: caches of the kernel fill, the first layout of a tree is made.
-const WARM_UP: usize = 5;
+const ROUNDS: usize = 200;
+/// What both are given.
+const PATHS: usize = 50;
+/// Actions of one trust domain may run in a slot that another of them has left.
+const WARM: (&str, &str) = ("lre-warm", "bench");
 
-/// 200 executions of a static `true` with one input.
-pub async fn trivial(world: &mut World, bwrap: &Bubblewrap, report: &mut Report) -> Result<()> {
-    let files = BTreeMap::from([("input.txt".to_owned(), b"one input\n".to_vec())]);
-    let root = world.put_tree(&files).await?;
-    let mut stages = Vec::new();
-    let (mut ours, mut theirs, mut alone) = (Samples::default(), Samples::default(), Samples::default());
-    for round in 0..200 + WARM_UP {
-        let action = world.new_action("true", root, &[]).await?;
-        let executed = world.execute(action).await?;
-        let bwrap = bwrap.run("true", &files)?;
-        let bare = bare(&world.rootfs(), "true")?;
+/// A static `true` with one input, out of a closure of 50 paths.
+pub async fn fresh(name: &str, stage: &mut Stage) -> Result<Row> {
+    let (world, bwrap) = (&mut stage.world, &stage.bwrap);
+    let (toolchain, paths, program) = world.nix_like(PATHS).await?;
+    let root = world.put_tree(&one_input()).await?;
+    let order = Order::new(&toolchain, &program, root);
+    // The tree is made once: bubblewrap alone is what is compared.
+    let links = HardLinks::new(&world.places.folder("trivial"))?;
+    std::fs::create_dir(&links.exec)?;
+    let (mounts, on_host) = (Mounts::Paths(paths), world.places.programs().join("true"));
+    let (mut ours, mut theirs, mut alone, mut stages) =
+        (Samples::default(), Samples::default(), Samples::default(), Vec::new());
+    for round in 0..ROUNDS + WARM_UP {
+        let executed = world.run(&order).await?;
+        let bwrap = bwrap.run(&mounts, &links.exec, &program)?;
+        let bare = bare(&on_host)?;
         if round >= WARM_UP {
-            ours.add(executed.elapsed.saturating_sub(executed.command));
+            ours.add(executed.overhead());
             stages.push(executed.stages);
             theirs.add(bwrap);
             alone.add(bare);
         }
     }
-    let base = alone.p50();
-    report.row(Row::new("Execute `true`, 1 input: overhead", ours).target(Duration::from_millis(2)).against(
-        "bubblewrap, same mounts, without gRPC or cache, less the bare program",
-        theirs.p50().saturating_sub(base),
-        &theirs,
-    ));
-    println!("    stages, ms: {}", stats::stages(&stages));
-    Ok(())
+    let less = theirs.p50().saturating_sub(alone.p50());
+    Ok(Row::of(name, &ours)
+        .at_most(Duration::from_millis(2))
+        .at_most_of(0.2, "bubblewrap with the same 50 mounts, no inputs, less the bare program", less)
+        .note(format!("bubblewrap {theirs}, the bare program {alone}"))
+        .note(format!("stages, ms: {}", stats::stages(&stages))))
 }
 
-/// 100 compile-like actions with 1,000 inputs of which 1 % change from one to the next.
-pub async fn thousand_inputs(world: &mut World, bwrap: &Bubblewrap, report: &mut Report) -> Result<()> {
-    let mut files: BTreeMap<String, Vec<u8>> = (0..1000).map(|i| (path(i), content(i, 0))).collect();
-    let (mut ours, mut theirs) = (Samples::default(), Samples::default());
-    let (mut command, mut stages) = (Samples::default(), Vec::new());
-    for round in 0..100 + WARM_UP {
-        for j in 0..10 {
-            let i = (round * 7 + j * 97) % 1000;
-            files.insert(path(i), content(i, round + 1));
-        }
-        let root = world.put_tree(&files).await?;
-        let action = world.new_action("reader", root, &["out.o"]).await?;
-        let executed = world.execute(action).await?;
-        let bwrap = bwrap.run("reader", &files)?;
+/// The same `true` in a slot that stays warm, and in one that does not.
+pub async fn warm(name: &str, stage: &mut Stage) -> Result<Row> {
+    let world = &mut stage.world;
+    let toolchain = world.toolchain.clone();
+    let root = world.put_tree(&one_input()).await?;
+    let fresh = Order::new(&toolchain, "true", root);
+    let warm = Order { properties: &[WARM], ..fresh };
+    let (mut ours, mut cold, mut stages) = (Samples::default(), Samples::default(), Vec::new());
+    for round in 0..ROUNDS + WARM_UP {
+        let executed = executed(world, &warm).await?;
+        let afresh = executed_afresh(world, &fresh).await?;
         if round >= WARM_UP {
-            ours.add(executed.elapsed.saturating_sub(executed.command));
+            ours.add(executed.overhead());
             stages.push(executed.stages);
-            command.add(executed.command);
-            theirs.add(bwrap);
+            cold.add(afresh);
         }
     }
-    report.row(
-        Row::new("1,000 inputs, 1 % changed, 1 output: overhead", ours).target(Duration::from_millis(3)).against(
-            "hard-link tree + bubblewrap, same mounts, less the command",
-            theirs.p50().saturating_sub(command.p50()),
-            &theirs,
-        ),
-    );
-    println!("    stages, ms: {}", stats::stages(&stages));
-    Ok(())
+    Ok(Row::of(name, &ours)
+        .at_most(Duration::from_millis(1))
+        .beside("the same without `lre-warm`", cold.p50())
+        .note(format!("stages, ms: {}", stats::stages(&stages))))
 }
 
-fn path(i: usize) -> String {
-    format!("pkg{}/src{}/f{i}.h", i / 128, i / 16)
+async fn executed(world: &mut World, order: &Order<'_>) -> Result<crate::world::Executed> {
+    world.run(order).await.context("a server that has no warm slots refuses the property `lre-warm`")
 }
 
-/// Between 1 and 40 KiB, as headers are.
-fn content(i: usize, version: usize) -> Vec<u8> {
-    let mut text = format!("// {i} version {version}\n");
-    let line = "extern int function(int a, const char *b); /* as most of a header is */\n";
-    while text.len() < 1024 + (i * 7919) % 40_000 {
-        text.push_str(line);
-    }
-    text.into_bytes()
+async fn executed_afresh(world: &mut World, order: &Order<'_>) -> Result<Duration> {
+    Ok(world.run(order).await?.overhead())
 }

@@ -36,8 +36,10 @@ enum Task {
     Tidy,
     /// The benchmarks, all or one of them
     Bench {
-        #[arg(value_parser = ["overhead", "lookups", "toolchain"])]
+        #[arg(value_parser = ["exec", "lookups", "toolchain"])]
         scenario: Option<String>,
+        /// Of `exec`: only the rows whose name has this part
+        row: Option<String>,
     },
     /// The Debian packages that the end-to-end tests need: fetch them, or with --update pin newer ones
     Packages {
@@ -82,7 +84,7 @@ fn run() -> Result<()> {
         Task::E2e { filter } => tests::e2e(filter.as_deref()),
         Task::Golden { update } => tests::golden(update),
         Task::Tidy => tidy::run(),
-        Task::Bench { scenario } => tests::bench(scenario.as_deref()),
+        Task::Bench { scenario, row } => tests::bench(scenario.as_deref(), row.as_deref()),
         Task::Packages { update, set } => packages(update, set.as_deref()),
     }
 }

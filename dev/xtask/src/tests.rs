@@ -1,7 +1,9 @@
 //! Which tests run, in which order, with what.
 use crate::cargo;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lre_e2e::packages::Packages;
+use std::path::PathBuf;
+use std::process::Command;
 
 /// A test that cannot run here must not look as if it had passed.
 const MUST_WORK: (&str, &str) = ("LRE_KERNEL_MUST_WORK", "1");
@@ -40,16 +42,24 @@ pub fn golden(update: bool) -> Result<()> {
     Ok(())
 }
 
-/// The benchmarks, optimised. They compare with bubblewrap: that of `LRE_BWRAP`, else the pinned package's.
-pub fn bench(scenario: Option<&str>) -> Result<()> {
-    let mut command = vec!["run", "--release", "--package", "lre-bench", "--"];
-    command.extend(scenario);
-    if std::env::var_os("LRE_BWRAP").is_some() {
-        return cargo::run("bench", &command, &[]);
-    }
-    let bwrap = Packages::of_this_checkout("bazel-4").ready()?.path().join("usr/bin/bwrap");
-    let bwrap = bwrap.to_str().context("the path of the cache is not UTF-8")?;
-    cargo::run("bench", &command, &[("LRE_BWRAP", bwrap)])
+/// The benchmarks, optimised, against the optimised `lre`. They compare with bubblewrap: that of `LRE_BWRAP`, else the
+/// pinned package's.
+pub fn bench(scenario: Option<&str>, row: Option<&str>) -> Result<()> {
+    // Both at once: by itself each would be built with other features.
+    cargo::run("build", &["build", "--release", "--package", "lre", "--package", "lre-bench"], &[])?;
+    let path = |path: PathBuf| path.into_os_string().into_string().ok().context("a path that is not UTF-8");
+    let release = cargo::target_directory()?.join("release");
+    let lre = path(release.join("lre"))?;
+    let bwrap = match std::env::var("LRE_BWRAP") {
+        Ok(chosen) => chosen,
+        Err(_) => path(Packages::of_this_checkout("bazel-4").ready()?.path().join("usr/bin/bwrap"))?,
+    };
+    let mut command = Command::new(release.join("lre-bench"));
+    command.args(scenario).args(row).env("LRE_BIN", lre).env("LRE_BWRAP", bwrap);
+    eprintln!("==> bench: {command:?}");
+    let status = command.status().context("lre-bench")?;
+    ensure!(status.success(), "bench failed: {status}");
+    Ok(())
 }
 
 /// Builds `lre` together with everything that `cargo test` will want (a build of its own would unite other features
