@@ -81,14 +81,14 @@ impl Ran {
         let directory = &self.prepared.directory;
         let (stdout, stderr, upper) = (directory.stdout(), directory.stderr(), directory.upper());
         let reading = |e: std::io::Error| Failure::Store { doing: "reading what the command wrote", source: e.into() };
+        let little = collect::is_little([&stdout, &stderr], &upper, &loaded.inputs, &loaded.command);
         let work = move || {
             let function = loaded.action.digest.0.function();
             let streams = (collect::stream(&stdout, function), collect::stream(&stderr, function));
             let gathered = outputs.then(|| collect::gather(&upper, &loaded.inputs, &loaded.command));
             (streams, gathered)
         };
-        let ((stdout, stderr), gathered) =
-            tokio::task::spawn_blocking(work).await.map_err(|e| reading(std::io::Error::other(e.to_string())))?;
+        let ((stdout, stderr), gathered) = collect::work(little, work).await.map_err(reading)?;
         if let Some((digest, blob)) = stdout.map_err(reading)? {
             write(store, digest, blob).await?;
             result.stdout_digest = Some(digest.to_wire());
