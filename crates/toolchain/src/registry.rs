@@ -13,7 +13,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Of the files. A newer one is refused, never guessed at.
 const SCHEMA_VERSION: u32 = 1;
@@ -29,6 +30,19 @@ pub struct Registry {
     directory: PathBuf,
     /// What was read, by file, so that a look costs a `stat` for each file and no parsing.
     seen: Mutex<HashMap<PathBuf, (Stamp, Toolchain)>>,
+    listed: Mutex<Option<Listed>>,
+}
+
+/// How long the directory must have been quiet when it was listed, in seconds, for its time to tell of later
+/// changes: the clock of a file system moves in steps of some milliseconds.
+const QUIET_SECONDS: i64 = 2;
+
+/// All toolchains, and what would be different if they were others.
+#[derive(Debug)]
+struct Listed {
+    directory: Stamp,
+    files: Vec<(PathBuf, Stamp)>,
+    all: Arc<Vec<Toolchain>>,
 }
 
 /// Changes when a file is replaced: every write makes a new file.
@@ -37,6 +51,13 @@ struct Stamp {
     inode: u64,
     modified: (i64, i64),
     size_bytes: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let m = fs::metadata(path)?;
+        Ok(Self { inode: m.ino(), modified: (m.mtime(), m.mtime_nsec()), size_bytes: m.len() })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,7 +74,7 @@ impl Registry {
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         fs::create_dir_all(&directory)?;
-        Ok(Self { directory, seen: Mutex::default() })
+        Ok(Self { directory, seen: Mutex::default(), listed: Mutex::default() })
     }
 
     /// The toolchains that have a name now, by name. A file that is none of ours is named in the log
@@ -65,6 +86,29 @@ impl Registry {
         let mut all = self.all()?;
         // Of one name, the current one comes first.
         all.dedup_by(|later, first| later.name == first.name);
+        Ok(all)
+    }
+
+    /// As [`Registry::all`], for whoever asks a thousand times in a second: nothing is listed or copied where
+    /// neither the directory nor a file of it has another time than before.
+    ///
+    /// # Errors
+    /// As [`Registry::list`].
+    pub fn current(&self) -> io::Result<Arc<Vec<Toolchain>>> {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = Stamp::of(&self.directory)?;
+        if let Some(listed) = &*listed
+            && listed.directory == directory
+            && listed.files.iter().all(|(path, stamp)| Stamp::of(path).is_ok_and(|now| now == *stamp))
+        {
+            return Ok(Arc::clone(&listed.all));
+        }
+        let all = Arc::new(self.all()?);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let quiet = directory.modified.0.saturating_add(QUIET_SECONDS) < i64::try_from(now).unwrap_or(0);
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = seen.iter().map(|(path, (stamp, _))| (path.clone(), *stamp)).collect();
+        *listed = quiet.then(|| Listed { directory, files, all: Arc::clone(&all) });
         Ok(all)
     }
 
@@ -81,8 +125,8 @@ impl Registry {
             if path.extension().is_none_or(|e| e != "json") {
                 continue;
             }
-            let stamp = match fs::metadata(&path) {
-                Ok(m) => Stamp { inode: m.ino(), modified: (m.mtime(), m.mtime_nsec()), size_bytes: m.len() },
+            let stamp = match Stamp::of(&path) {
+                Ok(stamp) => stamp,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e),
             };
@@ -220,6 +264,30 @@ mod tests {
             tools: [("cc".to_owned(), "/usr/bin/cc".to_owned())].into(),
             source: "capture:/usr/bin/cc".to_owned(),
             recipe: Vec::new(),
+        }
+    }
+
+    /// The quick look sees what the slow one sees, also when the directory was quiet for long before.
+    #[test]
+    fn what_is_current_is_what_is_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (server, cli) = (Registry::open(dir.path()).unwrap(), Registry::open(dir.path()).unwrap());
+        let quiet = || {
+            let long_ago = SystemTime::now() - std::time::Duration::from_secs(60);
+            fs::File::open(dir.path()).unwrap().set_modified(long_ago).unwrap();
+        };
+        for round in 0..20 {
+            quiet();
+            let before = server.current().unwrap();
+            assert!(Arc::ptr_eq(&before, &server.current().unwrap()), "nothing is copied");
+            match round % 4 {
+                0 => cli.put(&toolchain("a", &round.to_string())).unwrap(),
+                1 => cli.put(&toolchain(&format!("b{round}"), "b")).unwrap(),
+                2 => drop(cli.remove(&format!("b{}", round - 1)).unwrap()),
+                _ => fs::write(dir.path().join("a.json"), "not one of ours").unwrap(),
+            }
+            assert_eq!(*server.current().unwrap(), cli.all().unwrap(), "round {round}");
+            assert_eq!(*server.current().unwrap(), cli.all().unwrap(), "at once again");
         }
     }
 

@@ -263,8 +263,8 @@ impl Rooms {
     }
 
     /// A look is a `stat` for each toolchain; to change threads would cost more.
-    fn installed(&self) -> Result<Vec<Toolchain>, Status> {
-        self.tools.registry.all().map_err(|error| {
+    fn installed(&self) -> Result<Arc<Vec<Toolchain>>, Status> {
+        self.tools.registry.current().map_err(|error| {
             let problem = format!("the registry of toolchains cannot be read: {error}");
             status::of(Refusal::Broken { reason: "REGISTRY", problem })
         })
