@@ -32,6 +32,12 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_syslog,
 ];
 
+/// The families of sockets that namespaces hold: local, IPv4, IPv6, netlink, packet.
+///
+/// Others lead past the network namespace. A vsock, for one, reaches the host of a virtual machine, and
+/// every server of this machine that listens on one. To a program it looks as if the kernel had none of them.
+const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET];
+
 /// `AUDIT_ARCH_X86_64`: EM_X86_64, 64 bit, little endian.
 #[cfg(target_arch = "x86_64")]
 pub(super) const ARCHITECTURE: u32 = 62 | 0x8000_0000 | 0x4000_0000;
@@ -54,7 +60,8 @@ const fn instruction(code: u32, k: u32, if_true: u8, if_false: u8) -> libc::sock
     libc::sock_filter { code: code as u16, jt: if_true, jf: if_false, k }
 }
 
-/// The filter: another architecture, a number with the x32 bit, or one from the list: EPERM.
+/// The filter: another architecture, a number with the x32 bit, or one from the list: EPERM. A socket of another
+/// family: EAFNOSUPPORT.
 pub(crate) fn program() -> Vec<libc::sock_filter> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
@@ -70,9 +77,28 @@ pub(crate) fn program() -> Vec<libc::sock_filter> {
         refuse,
     ];
     for call in REFUSED {
-        program.push(instruction(EQUAL, u32::try_from(*call).unwrap_or(u32::MAX), 0, 1));
+        program.push(instruction(EQUAL, number(*call), 0, 1));
         program.push(refuse);
     }
-    program.push(instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
+    let allow = instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0);
+    program.push(instruction(EQUAL, number(libc::SYS_socket), 2, 0));
+    program.push(instruction(EQUAL, number(libc::SYS_socketpair), 1, 0));
+    program.push(allow);
+    program.push(instruction(LOAD, first_argument(), 0, 0));
+    for family in FAMILIES {
+        program.push(instruction(EQUAL, family.unsigned_abs(), 0, 1));
+        program.push(allow);
+    }
+    program.push(instruction(RETURN, libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT.unsigned_abs(), 0, 0));
     program
+}
+
+fn number(call: libc::c_long) -> u32 {
+    u32::try_from(call).unwrap_or(u32::MAX)
+}
+
+/// Where the lower half of it is. The kernel takes an `int`: what is in the upper half means nothing.
+const fn first_argument() -> u32 {
+    let upper_half_first = if cfg!(target_endian = "big") { 4 } else { 0 };
+    offset_of!(libc::seccomp_data, args) as u32 + upper_half_first
 }
