@@ -5,6 +5,7 @@
 //! inputs are as they were.
 
 mod programs;
+pub mod service;
 
 use lre_sandbox::{Ended, Exec, How, Reply, Request, SandboxPlan, Step, client, decode, encode};
 use std::collections::BTreeMap;
@@ -73,12 +74,7 @@ pub struct Ran {
 /// `LRE_KERNEL_MUST_WORK=1` and in CI.
 #[must_use]
 pub fn worlds(launcher: &Path) -> Vec<World> {
-    static SAID: Once = Once::new();
-    let broken: Vec<_> = lre_sandbox::check().into_iter().filter(|finding| !finding.ok).collect();
-    if !broken.is_empty() {
-        let must = ["LRE_KERNEL_MUST_WORK", "CI"].iter().any(|name| std::env::var_os(name).is_some_and(|v| v != "0"));
-        assert!(!must, "no sandbox can be made here, and it must: {broken:#?}");
-        SAID.call_once(|| eprintln!("\n*** NOT TESTED: no sandbox can be made on this machine: {broken:#?}\n"));
+    if !must_make_sandboxes() {
         return Vec::new();
     }
     let mut all = vec![World::new(launcher, Who::Same)];
@@ -86,6 +82,19 @@ pub fn worlds(launcher: &Path) -> Vec<World> {
         all.push(World::new(launcher, Who::Ordinary));
     }
     all
+}
+
+/// Whether sandboxes can be made here. Where not: a failure where they must, else said loudly, once.
+fn must_make_sandboxes() -> bool {
+    static SAID: Once = Once::new();
+    let broken: Vec<_> = lre_sandbox::check().into_iter().filter(|finding| !finding.ok).collect();
+    if broken.is_empty() {
+        return true;
+    }
+    let must = ["LRE_KERNEL_MUST_WORK", "CI"].iter().any(|name| std::env::var_os(name).is_some_and(|v| v != "0"));
+    assert!(!must, "no sandbox can be made here, and it must: {broken:#?}");
+    SAID.call_once(|| eprintln!("\n*** NOT TESTED: no sandbox can be made on this machine: {broken:#?}\n"));
+    false
 }
 
 fn text(s: impl AsRef<Path>) -> CString {
