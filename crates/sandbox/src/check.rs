@@ -77,7 +77,7 @@ impl Ids {
 /// this process may hold the allocator's lock, which then is held for ever in the copy.
 fn in_namespaces(child: impl FnOnce(&OwnedFd)) -> Result<Vec<u8>, Errno> {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    let pid = match sys::fork_into(NAMESPACES)? {
+    let pid = match sys::fork_into(NAMESPACES, None::<OwnedFd>)? {
         Forked::Child => {
             child(&write);
             sys::exit_now(0)

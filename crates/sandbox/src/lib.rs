@@ -14,5 +14,7 @@ mod sys;
 mod sys_notify;
 
 pub use check::{Finding, check, check_directory};
-pub use plan::{Exec, HOST_NAME, INNER_ID, SandboxPlan, Step};
-pub use protocol::{Ended, FRAME_BYTES_MAX, FrameError, How, Reply, Request, Usage, Wanted, decode, encode};
+pub use plan::{
+    Exec, HOST_NAME, INNER_ID, Inputs, Network, RootPlan, STDERR, STDOUT, SandboxPlan, Step, TREE, UPPER, WORK,
+};
+pub use protocol::{Ended, FRAME_BYTES_MAX, FrameError, How, Reply, Run, Usage, Wanted, decode, encode, frame_length};

@@ -1,41 +1,38 @@
-//! What the server and the launcher say to each other, over a stream socket: frames of a
-//! little-endian u32 length and that many bytes of postcard.
+//! What the server says to the launcher and to ready roots, and what they answer.
+//!
+//! To the launcher: a [`RootPlan`](crate::RootPlan) in one packet, together with a stream socket that
+//! becomes the root's. Over that socket: frames of a little-endian u32 length and that many bytes of
+//! postcard. The launcher says [`Reply::Made`] first; then each [`Run`] is answered by one
+//! [`Reply::Ended`], one after the other. Whoever closes his half of it wants everything killed; the
+//! end of the stream means that everything is gone.
 use crate::SandboxPlan;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::ffi::CString;
 use std::time::Duration;
 
 /// Longest frame taken, in bytes: a plan is at most the arguments and environment that the kernel
-/// takes (a quarter of the stack limit, 2 MiB) and some mounts.
+/// takes (a quarter of the stack limit, 2 MiB) and some directories.
 pub const FRAME_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
-/// From the server.
+/// One execution is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Request {
-    /// Perform this plan.
-    Run {
-        /// Names the execution in later messages; never used twice.
-        id: u64,
-        /// What to do.
-        plan: Box<SandboxPlan>,
-    },
-    /// Kill it, with all its processes. It still ends with an [`Reply::Ended`].
-    Cancel {
-        /// Which.
-        id: u64,
-    },
+pub struct Run {
+    /// When it was asked for, on the monotonic clock, which all processes share.
+    pub asked: Duration,
+    /// What to do.
+    pub plan: SandboxPlan,
 }
 
-/// From the launcher.
+/// From a root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// No process of the execution is left that could do anything.
-    Ended {
-        /// Which.
-        id: u64,
-        /// How.
-        ended: Ended,
+    /// Its process is there.
+    Made {
+        /// As the launcher sees it. All processes of its executions descend from it.
+        pid: u32,
     },
+    /// No process of the execution is left that could do anything.
+    Ended(Ended),
 }
 
 /// How an execution ended.
@@ -43,7 +40,7 @@ pub enum Reply {
 pub struct Ended {
     /// How the command ended.
     pub how: How,
-    /// From the request until the command started.
+    /// From [`Run::asked`] until the command started.
     pub setup: Duration,
     /// From the start of the command until its end.
     pub wall: Duration,
@@ -62,8 +59,6 @@ pub enum How {
     Signaled(i32),
     /// It ran longer than the plan allowed.
     TimedOut,
-    /// Somebody cancelled it.
-    Cancelled,
     /// The sandbox could not be made; the command did not run.
     SetupFailed {
         /// The step that failed, as the plan prints it.
@@ -73,6 +68,14 @@ pub enum How {
     },
     /// Something outside killed the sandbox.
     Lost,
+}
+
+impl Ended {
+    /// The command did not run.
+    #[must_use]
+    pub fn without_a_run(how: How) -> Self {
+        Self { how, setup: Duration::ZERO, wall: Duration::ZERO, usage: Usage::default(), left_running: 0 }
+    }
 }
 
 /// Resource usage, of the command and the children it waited for.
@@ -105,10 +108,10 @@ pub enum Wanted {
 /// # Errors
 /// A message larger than [`FRAME_BYTES_MAX`].
 pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
-    let body = postcard::to_stdvec(message)?;
-    let length = u32::try_from(body.len()).ok().filter(|l| *l <= FRAME_BYTES_MAX).ok_or(FrameError::TooLong)?;
-    let mut frame = length.to_le_bytes().to_vec();
-    frame.extend(body);
+    let mut frame = postcard::to_extend(message, vec![0; 4])?;
+    let length = frame.len() - 4;
+    let length = u32::try_from(length).ok().filter(|l| *l <= FRAME_BYTES_MAX).ok_or(FrameError::TooLong)?;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
     Ok(frame)
 }
 
@@ -118,6 +121,17 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
 /// Bytes that are no such message.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
     Ok(postcard::from_bytes(body)?)
+}
+
+/// How many bytes the frame that begins so has in all, its length included.
+///
+/// # Errors
+/// More than [`FRAME_BYTES_MAX`]: whoever sends it speaks something else.
+pub fn frame_length(head: [u8; 4]) -> Result<usize, FrameError> {
+    match u32::from_le_bytes(head) {
+        length @ ..=FRAME_BYTES_MAX => Ok(4 + length as usize),
+        _ => Err(FrameError::TooLong),
+    }
 }
 
 /// A frame that cannot be sent or understood.
@@ -141,12 +155,12 @@ mod tests {
         let usage = Usage { user: Duration::from_millis(3), resident_bytes_max: 1 << 20, ..Usage::default() };
         let how = How::SetupFailed { step: "proc /proc".to_owned(), errno: 1 };
         let ended = Ended { how, setup: Duration::from_micros(900), wall: Duration::ZERO, usage, left_running: 2 };
-        let reply = Reply::Ended { id: 7, ended };
+        let reply = Reply::Ended(ended);
         let frame = encode(&reply).expect("small");
         let (length, body) = frame.split_at(4);
-        assert_eq!(u32::from_le_bytes(length.try_into().expect("four")) as usize, body.len());
+        assert_eq!(frame_length(length.try_into().expect("four")).expect("short"), frame.len());
         assert_eq!(decode::<Reply>(body).expect("the same version"), reply);
-        assert!(decode::<Request>(&[9, 9, 9]).is_err());
+        assert!(decode::<Reply>(&[9, 9, 9]).is_err());
         assert!(decode::<Reply>(&body[..body.len() - 2]).is_err(), "cut short");
     }
 
@@ -154,5 +168,6 @@ mod tests {
     fn what_no_frame_holds_is_refused() {
         let large = vec![0_u8; FRAME_BYTES_MAX as usize + 1];
         assert!(matches!(encode(&large), Err(FrameError::TooLong)));
+        assert!(matches!(frame_length(u32::MAX.to_le_bytes()), Err(FrameError::TooLong)));
     }
 }

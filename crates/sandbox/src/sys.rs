@@ -31,7 +31,8 @@ fn checked(returned: libc::c_long) -> Result<libc::c_long> {
     Ok(returned)
 }
 
-/// A copy of this process in new namespaces (`CLONE_NEW*` of `namespaces`).
+/// A copy of this process in new namespaces (`CLONE_NEW*` of `namespaces`), and in `cgroup` where one is
+/// given.
 ///
 /// The caller has one thread or its child calls nothing that takes a lock another thread may have
 /// held (no allocation); the child never returns into what its parent was doing.
@@ -39,10 +40,13 @@ fn checked(returned: libc::c_long) -> Result<libc::c_long> {
 /// # Errors
 /// What the kernel says: EPERM or ENOSPC where user namespaces are forbidden, EINVAL where one of
 /// the namespaces is unknown.
-pub(crate) fn fork_into(namespaces: u64) -> Result<Forked> {
+pub(crate) fn fork_into(namespaces: u64, cgroup: Option<impl AsFd>) -> Result<Forked> {
+    /// `CLONE_INTO_CGROUP`, which `libc` has only as a `c_int` that does not hold it.
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: RawFd = -1;
+    let cgroup = cgroup.as_ref().map(|fd| fd.as_fd().as_raw_fd());
     let arguments = libc::clone_args {
-        flags: namespaces | libc::CLONE_PIDFD as u64,
+        flags: namespaces | libc::CLONE_PIDFD as u64 | cgroup.map_or(0, |_| INTO_CGROUP),
         pidfd: std::ptr::from_mut(&mut pidfd) as u64,
         child_tid: 0,
         parent_tid: 0,
@@ -52,7 +56,7 @@ pub(crate) fn fork_into(namespaces: u64) -> Result<Forked> {
         tls: 0,
         set_tid: 0,
         set_tid_size: 0,
-        cgroup: 0,
+        cgroup: cgroup.map_or(0, |fd| u64::from(fd.unsigned_abs())),
     };
     // SAFETY: the arguments are a whole `clone_args` of the length given. Without CLONE_VM and with
     // no stack the child continues here on a copy of this memory, as after fork(2). The kernel
@@ -120,8 +124,9 @@ pub(crate) fn close_range(first: RawFd, last: RawFd) -> Result<()> {
 }
 
 /// Makes `target`, one of 0, 1, 2, a second name of `file`.
-pub(crate) fn become_standard(file: BorrowedFd<'_>, target: RawFd) -> Result<()> {
+pub(crate) fn become_standard(file: impl AsFd, target: RawFd) -> Result<()> {
     debug_assert!((0..=2).contains(&target), "nobody owns the standard descriptors as an `OwnedFd`");
+    let file = file.as_fd();
     // SAFETY: takes two integers; dup2 closes `target`, which no `OwnedFd` holds.
     checked(libc::c_long::from(unsafe { libc::dup2(file.as_raw_fd(), target) }))?;
     Ok(())
@@ -217,10 +222,62 @@ pub(crate) fn reset_signals() {
     };
 }
 
-/// personality(2) with addresses that are not random, for this process and all it starts.
-pub(crate) fn fix_addresses() -> Result<()> {
+/// The time on the monotonic clock.
+pub(crate) fn now() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Blocks SIGCHLD in this process and returns a file that is readable while one is pending.
+pub(crate) fn child_signals() -> Result<OwnedFd> {
+    // SAFETY: all bits zero is a valid `sigset_t`; sigemptyset and sigaddset write only to it, with a
+    // signal that exists.
+    let mask = unsafe {
+        let mut mask: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut mask);
+        libc::sigaddset(&raw mut mask, libc::SIGCHLD);
+        mask
+    };
+    // SAFETY: reads a whole `sigset_t`; a NULL old mask is allowed.
+    checked(libc::c_long::from(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const mask, std::ptr::null_mut()) }))?;
+    // SAFETY: reads a whole `sigset_t`; -1 asks for a new descriptor.
+    let fd = checked(libc::c_long::from(unsafe {
+        libc::signalfd(-1, &raw const mask, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    }))?;
+    // SAFETY: signalfd has just returned this new descriptor, which nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd).unwrap_or(-1)) })
+}
+
+/// Takes the signals that are pending on a file of [`child_signals`].
+pub(crate) fn take_child_signals(signals: impl AsFd) {
+    let mut buffer = [0_u8; 4 * size_of::<libc::signalfd_siginfo>()];
+    // SIGCHLD does not queue: there is at most one.
+    let _ = rustix::io::read(&signals, &mut buffer);
+}
+
+/// What all children used that were waited for.
+pub(crate) fn usage_of_children() -> Usage {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to live, writable memory of the right type; all bits zero, which stay when
+    // the call fails, are a valid rusage.
+    usage_of(unsafe {
+        libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
+        usage.assume_init_ref()
+    })
+}
+
+/// Whether addresses are the same in every run, for this process and all it starts.
+pub(crate) fn set_addresses(fixed: bool) -> Result<()> {
+    let personality = if fixed { libc::ADDR_NO_RANDOMIZE } else { 0 };
     // SAFETY: takes one integer.
-    checked(libc::c_long::from(unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as c_ulong) }))?;
+    checked(libc::c_long::from(unsafe { libc::personality(personality as c_ulong) }))?;
+    Ok(())
+}
+
+/// A new IPC namespace for this process and the children it will have. The old one goes with what is in it.
+pub(crate) fn new_ipc_namespace() -> Result<()> {
+    // SAFETY: takes one integer.
+    checked(libc::c_long::from(unsafe { libc::unshare(libc::CLONE_NEWIPC) }))?;
     Ok(())
 }
 
@@ -268,6 +325,8 @@ struct Start {
     program: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
+    /// Most bytes of a file; NULL: no limit.
+    file_size: *const libc::rlimit,
     /// The errno of exec; 0 while it has not failed.
     error: c_int,
 }
@@ -280,14 +339,26 @@ extern "C" fn exec_in_child(start: *mut std::ffi::c_void) -> c_int {
     // execs or exits; its pointers are valid as said there.
     unsafe {
         libc::setsid();
+        let none = 0_u64;
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            std::ptr::from_ref(&none),
+            std::ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        );
+        if !(*start).file_size.is_null() {
+            libc::setrlimit(libc::RLIMIT_FSIZE, (*start).file_size);
+        }
         libc::execve((*start).program, (*start).argv, (*start).envp);
         (*start).error = *libc::__errno_location();
         libc::_exit(127)
     }
 }
 
-/// Starts `program` in a session of its own, with this process's descriptors 0 to 2, limits,
-/// working directory and everything else that is inherited. Returns its pid.
+/// Starts `program` in a session of its own, with no signal blocked, with this process's descriptors 0 to
+/// 2, limits, working directory and everything else that is inherited. No file that it writes grows over
+/// `file_bytes_max`. Returns its pid.
 ///
 /// The child borrows the memory until it execs, so no page table is copied, and the error of exec
 /// comes back to the caller. Not posix_spawn: the C library's asks the kernel about each signal,
@@ -295,14 +366,26 @@ extern "C" fn exec_in_child(start: *mut std::ffi::c_void) -> c_int {
 ///
 /// # Errors
 /// What exec says.
-pub(crate) fn spawn(program: &CStr, arguments: &[CString], environment: &[CString]) -> Result<c_int> {
-    /// Enough for three system calls, with much to spare.
+pub(crate) fn spawn(
+    program: &CStr,
+    arguments: &[CString],
+    environment: &[CString],
+    file_bytes_max: Option<u64>,
+) -> Result<c_int> {
+    /// Enough for a few system calls, with much to spare.
     const STACK_BYTES: usize = 64 * 1024;
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, envp) = (pointers(arguments), pointers(environment));
-    let mut start = Start { program: program.as_ptr(), argv: argv.as_ptr(), envp: envp.as_ptr(), error: 0 };
+    let file_size = file_bytes_max.map(|bytes| libc::rlimit { rlim_cur: bytes, rlim_max: bytes });
+    let mut start = Start {
+        program: program.as_ptr(),
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        file_size: file_size.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
+        error: 0,
+    };
     let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack grows down from the end of `stack`, aligned to 16 bytes as the ABIs want.
@@ -326,12 +409,4 @@ pub(crate) fn spawn(program: &CStr, arguments: &[CString], environment: &[CStrin
 /// The standard input of this process, which it never closes.
 pub(crate) fn standard_input() -> BorrowedFd<'static> {
     rustix::stdio::stdin()
-}
-
-/// Whether whoever reads the other end of this pipe is gone.
-pub(crate) fn reader_is_gone(pipe: impl AsFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut ends = [PollFd::new(&pipe, PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut ends, Some(&now)), Ok(1)) && ends[0].revents().contains(PollFlags::ERR)
 }

@@ -10,14 +10,16 @@ mod executor;
 mod explain;
 mod launcher;
 mod layers;
-#[allow(dead_code, unused_imports, reason = "hooked into the run together with the new launcher")]
 mod limits;
 mod load;
 mod local;
+mod mount_points;
 mod plan;
 mod prepare;
 mod ready;
 mod remembered;
+mod rooms;
+mod root;
 mod run;
 mod run_directory;
 mod slot_tree;

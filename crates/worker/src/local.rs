@@ -1,16 +1,17 @@
 //! Executions on this machine.
 use crate::launcher::{Launcher, LauncherProgram};
+use crate::limits::{Machine, Reserves, Watcher};
 use crate::prepare::Dressing;
 use crate::ready::ReadyToolchains;
-use crate::run_directory::RunDirectories;
-use crate::slot_tree::{SlotTree, remove_tree};
+use crate::rooms::{ROOT_KEPT, Rooms};
+use crate::slot_tree::remove_tree;
 use crate::{ExecutionLimits, Executor, Failure, Outcome, Work};
 use async_trait::async_trait;
 use lre_store::{BlobStore, Inodes};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -38,14 +39,13 @@ pub struct LocalExecutor {
     inodes: Arc<Inodes>,
     toolchains: ReadyToolchains,
     launcher: Launcher,
-    slots: Vec<Slot>,
+    limits: ExecutionLimits,
+    watcher: Watcher,
+    slots: Arc<Slots>,
 }
 
-struct Slot {
-    runs: Arc<RunDirectories>,
-    /// The scheduler grants a slot to one execution at a time; the lock makes that certain.
-    tree: Mutex<SlotTree>,
-}
+/// The scheduler grants a slot to one execution at a time; the lock makes that certain.
+type Slots = Vec<Mutex<Rooms>>;
 
 impl LocalExecutor {
     /// Starts the launcher and makes the slots, empty: what an earlier server left is removed, and so are
@@ -63,15 +63,14 @@ impl LocalExecutor {
         // A command that root runs can leave set-user-ID files of root in its output layer. Nobody else may
         // come near them.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        let slots = (0..options.slots).map(|slot| {
-            let directory = directory.join(slot.to_string());
-            std::fs::create_dir_all(&directory)?;
-            let tree = Mutex::new(SlotTree::new(directory.join("tree")));
-            Ok(Slot { runs: RunDirectories::new(directory), tree })
-        });
+        let slots = (0..options.slots).map(|slot| Mutex::new(Rooms::new(directory.join(slot.to_string()))));
+        let slots = Arc::new(slots.collect());
+        tokio::spawn(rest(Arc::downgrade(&slots)));
         Ok(Self {
-            slots: slots.collect::<io::Result<_>>()?,
+            slots,
             toolchains: ReadyToolchains::new(trees),
+            watcher: Watcher::start(&directory, Reserves::of_machine(Machine::look()?.memory_bytes))?,
+            limits: options.limits,
             store: options.store,
             inodes: options.inodes,
             launcher,
@@ -80,17 +79,29 @@ impl LocalExecutor {
 
     async fn stages(&self, work: Work, cancel: &CancellationToken) -> Result<Outcome, Failure> {
         let slot = self.slots.get(work.slot).ok_or_else(|| Failure::Sandbox(format!("no slot {}", work.slot)))?;
-        let mut tree = slot.tree.lock().await;
+        let mut rooms = slot.lock().await;
         let dressing = Dressing {
             store: self.store.as_ref(),
             inodes: &self.inodes,
             toolchains: &self.toolchains,
-            tree: &mut tree,
-            run_directories: &slot.runs,
+            launcher: &self.launcher,
+            limits: self.limits,
+            rooms: &mut rooms,
         };
         let prepared = dressing.prepare(work).await?;
-        let ran = prepared.run(&self.launcher, cancel).await?;
+        let ran = prepared.run(&self.watcher, cancel).await?;
         Ok(ran.collect(self.store.as_ref()).await)
+    }
+}
+
+/// Ends the roots that are not used, as long as the slots are there.
+async fn rest(slots: Weak<Slots>) {
+    let mut timer = tokio::time::interval(ROOT_KEPT / 3);
+    loop {
+        let now = timer.tick().await;
+        let Some(slots) = slots.upgrade() else { return };
+        // One that is locked is in use.
+        slots.iter().filter_map(|slot| slot.try_lock().ok()).for_each(|mut rooms| rooms.rest(now));
     }
 }
 

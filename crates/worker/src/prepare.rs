@@ -1,20 +1,26 @@
-//! The dressing room: input root laid out, sandbox plan written.
-use crate::plan::{self, Places};
+//! The dressing room: input root laid out, plans written.
+use crate::launcher::Launcher;
+use crate::limits::ExecutionLimits;
+use crate::mount_points;
+use crate::plan::{self, HostNetwork};
 use crate::ready::ReadyToolchains;
-use crate::run_directory::{RunDirectories, RunDirectory};
-use crate::slot_tree::{SlotTree, settle};
+use crate::rooms::Rooms;
+use crate::root::Root;
+use crate::run_directory::RunDirectory;
 use crate::{Failure, Work};
-use lre_model::{Command, Invalid, Node, OutputPath, Subtree};
+use lre_model::{Command, Invalid, Network, Node, OutputPath, RelPath, Subtree};
 use lre_sandbox::SandboxPlan;
 use lre_store::{BlobStore, Inodes, StoreError};
-use std::io;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Ready to run.
-pub(crate) struct Prepared {
+pub(crate) struct Prepared<'a> {
     pub work: Work,
+    pub limits: ExecutionLimits,
+    pub root: &'a mut Root,
     pub directory: RunDirectory,
     pub plan: SandboxPlan,
     pub fetch_started: SystemTime,
@@ -26,35 +32,54 @@ pub(crate) struct Dressing<'a> {
     pub store: &'a dyn BlobStore,
     pub inodes: &'a Inodes,
     pub toolchains: &'a ReadyToolchains,
-    pub tree: &'a mut SlotTree,
-    /// Where the execution will write.
-    pub run_directories: &'a Arc<RunDirectories>,
+    pub launcher: &'a Launcher,
+    /// What there may be at most, whatever an action asks for.
+    pub limits: ExecutionLimits,
+    /// Of the slot that was granted.
+    pub rooms: &'a mut Rooms,
 }
 
-impl Dressing<'_> {
-    /// Lays out the inputs and writes the plan.
-    pub(crate) async fn prepare(self, work: Work) -> Result<Prepared, Failure> {
+impl<'a> Dressing<'a> {
+    /// Lays out the inputs and writes the plans.
+    pub(crate) async fn prepare(self, work: Work) -> Result<Prepared<'a>, Failure> {
         let fetch_started = SystemTime::now();
         let loaded = &work.loaded;
         starts_somewhere(&loaded.command, &loaded.inputs)?;
+        let writable = Directories::of(&loaded.command, &loaded.inputs)?;
+        let limits = self.limits.lowered(&work.terms.limits);
         let toolchains = self.toolchains.get(&work.closure, self.store, self.inodes).await?;
-        self.tree.show(&loaded.inputs, self.store, self.inodes).await.map_err(laying_out)?;
-        let fetch_completed = SystemTime::now();
-        let directory = self.run_directories.take().map_err(|e| laying_out(e.into()))?;
-        make_parents(&directory.upper(), &loaded.command, &loaded.inputs)?;
         let toolchains: Vec<_> = toolchains.iter().map(AsRef::as_ref).collect();
-        let path = work.closure.path();
-        let places = Places {
-            lower: self.tree.path(),
-            upper: &directory.upper(),
-            work: &directory.work(),
-            stdout: &directory.stdout(),
-            stderr: &directory.stderr(),
+        let host = (work.terms.network == Network::Host).then(host_network);
+        let wanted = plan::root(&toolchains, &work.terms, &limits, host.as_ref());
+        let room =
+            self.rooms.get(wanted.map_err(|e| Invalid::new("platform", e))?).map_err(|e| laying_out(e.into()))?;
+        let (inputs, directories) = if work.terms.mutates_inputs {
+            (Arc::clone(&loaded.inputs), writable.made)
+        } else {
+            (mount_points::add(&loaded.inputs, &writable.missing), writable.outermost())
         };
-        let plan = plan::plan(&toolchains, &loaded.command, path.as_deref(), places, work.timeout)
-            .map_err(|e| Invalid::new("command", e))?;
-        Ok(Prepared { plan, directory, fetch_started, fetch_completed, work })
+        room.show(&inputs, self.store, self.inodes).await.map_err(laying_out)?;
+        let fetch_completed = SystemTime::now();
+        let (terms, path) = (&work.terms, work.closure.path());
+        let plan =
+            plan::execution(&loaded.command, terms.policy, path.as_deref(), names(directories), work.timeout, &limits)
+                .map_err(|e| Invalid::new("command", e))?;
+        let (root, directory) = room.root(self.launcher).map_err(|e| {
+            Failure::Sandbox(format!("the launcher does not answer: {e}; `lre doctor` looks for the reason"))
+        })?;
+        Ok(Prepared { work, limits, root, directory, plan, fetch_started, fetch_completed })
     }
+}
+
+/// How the host finds names; what it has not is empty.
+fn host_network() -> HostNetwork {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    HostNetwork { hosts: read("/etc/hosts"), resolv_conf: read("/etc/resolv.conf") }
+}
+
+fn names(directories: BTreeSet<String>) -> Vec<CString> {
+    // No path of REAPI has a NUL in it: `RelPath` refuses it.
+    directories.into_iter().filter_map(|name| CString::new(name).ok()).collect()
 }
 
 fn laying_out(source: StoreError) -> Failure {
@@ -75,46 +100,81 @@ fn starts_somewhere(command: &Command, inputs: &Subtree) -> Result<(), Invalid> 
     }
 }
 
-/// REAPI, `Command.output_paths`: the directories that lead to an output are made by the worker, the
-/// output itself is not.
-fn make_parents(upper: &Path, command: &Command, inputs: &Subtree) -> Result<(), Failure> {
-    let mut made = false;
-    for output in command.outputs.all() {
-        made |= make_parent(upper, output, inputs)?;
-    }
-    // What was made in it has given the root another time.
-    if made { settle(upper).map_err(|e| laying_out(e.into())) } else { Ok(()) }
+/// The directories in which outputs are written. All sorted, so parents come before their children.
+///
+/// REAPI, `Command.output_paths`: "The directories leading up to the output paths (which are not output
+/// paths themselves) are created by the worker".
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Directories {
+    /// All of them that do not lead through a symlink, the exec root as `.`.
+    all: BTreeSet<String>,
+    /// Those that must be made, with all that leads to them.
+    made: BTreeSet<String>,
+    /// Those of them that no input directory is at.
+    missing: BTreeSet<String>,
 }
 
-/// Whether a directory had to be made.
-fn make_parent(upper: &Path, output: &OutputPath, inputs: &Subtree) -> Result<bool, Failure> {
-    let Some(parent) = output.path.parent() else { return Ok(false) };
-    let segments = parent.segments();
-    for depth in 1..=segments.len() {
-        match inputs.lookup(&segments[..depth]) {
-            Some(Node::Directory { .. }) => {}
-            // The command sees what the link points to; a directory here would hide the link.
-            Some(Node::Symlink { .. }) => return Ok(false),
-            Some(Node::File { .. }) => {
-                let problem = format!("`{}` is an input file, not a directory", segments[..depth].join("/"));
-                return Err(Failure::Output { path: output.requested.clone(), problem });
-            }
-            None => {
-                let mut path = upper.to_owned();
-                let mut made = Vec::new();
-                for segment in segments {
-                    path.push(segment);
-                    match std::fs::create_dir(&path) {
-                        Ok(()) => made.push(path.clone()),
-                        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                        Err(e) => return Err(laying_out(e.into())),
-                    }
+impl Directories {
+    fn of(command: &Command, inputs: &Subtree) -> Result<Self, Failure> {
+        let mut directories = Self::default();
+        command.outputs.all().try_for_each(|output| directories.add(output, inputs))?;
+        Ok(directories)
+    }
+
+    fn add(&mut self, output: &OutputPath, inputs: &Subtree) -> Result<(), Failure> {
+        let parent = output.path.parent();
+        let segments = parent.as_ref().map_or(&[][..], RelPath::segments);
+        let mut missing = BTreeSet::new();
+        for depth in 1..=segments.len() {
+            match inputs.lookup(&segments[..depth]) {
+                Some(Node::Directory { .. }) => {}
+                // The command sees what the link points to; a directory here would hide the link.
+                Some(Node::Symlink { .. }) => return Ok(()),
+                Some(Node::File { .. }) => {
+                    let problem = format!("`{}` is an input file, not a directory", segments[..depth].join("/"));
+                    return Err(Failure::Output { path: output.requested.clone(), problem });
                 }
-                // At the end: what is made in a directory changes its time.
-                made.iter().try_for_each(|path| settle(path)).map_err(|e| laying_out(e.into()))?;
-                return Ok(true);
+                None => missing.extend((depth..=segments.len()).map(|depth| segments[..depth].join("/"))),
+            }
+            if !missing.is_empty() {
+                break;
             }
         }
+        if !missing.is_empty() {
+            self.made.extend((1..=segments.len()).map(|depth| segments[..depth].join("/")));
+            self.missing.extend(missing);
+        }
+        self.all.insert(if segments.is_empty() { ".".to_owned() } else { segments.join("/") });
+        Ok(())
     }
-    Ok(false)
+
+    /// Those that are below no other.
+    fn outermost(self) -> BTreeSet<String> {
+        let mut outermost = BTreeSet::new();
+        for directory in &self.all {
+            let below =
+                |other: &String| directory.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/'));
+            if !self.all.contains(".") && !self.all.iter().any(below) {
+                outermost.insert(directory.clone());
+            }
+        }
+        if self.all.contains(".") {
+            outermost.insert(".".to_owned());
+        }
+        outermost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_another_is_left_out() {
+        let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
+        let outermost = |names| Directories { all: set(names), ..Directories::default() }.outermost();
+        assert_eq!(outermost(&["a/b", "a", "a-c", "d/e"]), set(&["a", "a-c", "d/e"]));
+        assert_eq!(outermost(&["a/b", "."]), set(&["."]));
+        assert_eq!(outermost(&[]), set(&[]));
+    }
 }

@@ -1,10 +1,12 @@
 //! The furnace, seen from this side: a prepared execution runs once, a run is collected once.
 use crate::collect::{self, Gathered};
-use crate::launcher::Launcher;
+use crate::limits::{Breach, Subject, Watcher};
 use crate::prepare::Prepared;
-use crate::{Failure, Outcome};
+use crate::root::Over;
+use crate::run_directory::RunDirectory;
+use crate::{Failure, Outcome, Work};
 use lre_model::{ActionResult, Digest, protobuf, wire};
-use lre_sandbox::{Ended, How};
+use lre_sandbox::How;
 use lre_store::{Blob, BlobStore, StoreError};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,46 +17,60 @@ const EXIT_KILLED: i32 = 128 + 9;
 
 /// Over, with no process left.
 pub(crate) struct Ran {
-    prepared: Prepared,
-    ended: Ended,
+    work: Work,
+    directory: RunDirectory,
+    fetch: (SystemTime, SystemTime),
+    over: Over<Stop>,
     started: SystemTime,
     completed: SystemTime,
 }
 
-impl Prepared {
+/// Why an execution was stopped from outside.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Cancelled,
+    Limited(Breach),
+}
+
+impl Prepared<'_> {
     /// Runs it. Takes `self`: an execution cannot run twice.
-    pub(crate) async fn run(self, launcher: &Launcher, cancel: &CancellationToken) -> Result<Ran, Failure> {
+    pub(crate) async fn run(self, watcher: &Watcher, cancel: &CancellationToken) -> Result<Ran, Failure> {
         if cancel.is_cancelled() {
             return Err(Failure::Cancelled);
         }
+        let Self { work, limits, root, directory, plan, fetch_started, fetch_completed } = self;
+        let mut watch = watcher.watch(Subject {
+            limits,
+            stdout: directory.stdout(),
+            stderr: directory.stderr(),
+            upper: directory.upper(),
+            members: root.members(),
+        });
+        let stop = async {
+            tokio::select! {
+                () = cancel.cancelled() => Stop::Cancelled,
+                breach = watch.breach() => Stop::Limited(breach),
+            }
+        };
         let asked = SystemTime::now();
-        let ended = launcher
-            .run(self.plan.clone(), cancel)
+        let over = root
+            .run(plan, stop)
             .await
-            .map_err(|e| Failure::Sandbox(format!("the launcher does not answer: {e}")))?;
-        let started = asked + ended.setup;
-        let completed = started + ended.wall;
-        Ok(Ran { prepared: self, ended, started, completed })
+            .map_err(|e| Failure::Sandbox(format!("the root of the sandbox cannot be understood: {e}")))?;
+        let (started, completed) = match &over {
+            Over::Ended(ended) => (asked + ended.setup, asked + ended.setup + ended.wall),
+            Over::Stopped(_) => (asked, SystemTime::now()),
+        };
+        Ok(Ran { work, directory, fetch: (fetch_started, fetch_completed), over, started, completed })
     }
 }
 
 impl Ran {
     /// Stores what it left and says how it went.
     pub(crate) async fn collect(self, store: &dyn BlobStore) -> Outcome {
-        let (exit_code, failure) = match &self.ended.how {
-            How::Exited(code) => (*code, None),
-            How::Signaled(signal) => (128 + signal, None),
-            How::TimedOut => (EXIT_KILLED, Some(Failure::DeadlineExceeded(self.prepared.work.timeout))),
-            How::Cancelled => return Outcome { failure: Some(Failure::Cancelled), ..Outcome::default() },
-            How::SetupFailed { step, errno } => {
-                let error = std::io::Error::from_raw_os_error(*errno);
-                let failure = Failure::Sandbox(format!("{step}: {error}; `lre doctor` looks for the reason"));
-                return Outcome { failure: Some(failure), ..Outcome::default() };
-            }
-            How::Lost => {
-                let failure = Failure::Sandbox("it was killed from outside".to_owned());
-                return Outcome { failure: Some(failure), ..Outcome::default() };
-            }
+        let (exit_code, failure) = match self.ending() {
+            Ok(ending) => ending,
+            Err(failure) => return Outcome { failure: Some(failure), ..Outcome::default() },
         };
         let upload_started = SystemTime::now();
         let mut result = wire::ActionResult { exit_code, ..Default::default() };
@@ -63,10 +79,29 @@ impl Ran {
             Err(e) => Some(e),
         };
         result.execution_metadata = Some(self.metadata(upload_started));
-        let function = self.prepared.work.loaded.action.digest.0.function();
+        let function = self.work.loaded.action.digest.0.function();
         match ActionResult::from_wire(function, result) {
             Ok(result) => Outcome { result: Some(Arc::new(result)), failure, message: self.message() },
             Err(e) => Outcome { failure: Some(e.into()), ..Outcome::default() },
+        }
+    }
+
+    /// The exit code and what else there is to say, where there is output to be kept; else why there is none.
+    fn ending(&self) -> Result<(i32, Option<Failure>), Failure> {
+        let ended = match &self.over {
+            Over::Ended(ended) => ended,
+            Over::Stopped(Stop::Cancelled) => return Err(Failure::Cancelled),
+            Over::Stopped(Stop::Limited(breach)) => return Ok((EXIT_KILLED, Some(Failure::Limit(*breach)))),
+        };
+        match &ended.how {
+            How::Exited(code) => Ok((*code, None)),
+            How::Signaled(signal) => Ok((128 + signal, None)),
+            How::TimedOut => Ok((EXIT_KILLED, Some(Failure::DeadlineExceeded(self.work.timeout)))),
+            How::SetupFailed { step, errno } => {
+                let error = std::io::Error::from_raw_os_error(*errno);
+                Err(Failure::Sandbox(format!("{step}: {error}; `lre doctor` looks for the reason")))
+            }
+            How::Lost => Err(Failure::Sandbox("it was killed from outside".to_owned())),
         }
     }
 
@@ -77,8 +112,8 @@ impl Ran {
         result: &mut wire::ActionResult,
         outputs: bool,
     ) -> Result<(), Failure> {
-        let loaded = Arc::clone(&self.prepared.work.loaded);
-        let directory = &self.prepared.directory;
+        let loaded = Arc::clone(&self.work.loaded);
+        let directory = &self.directory;
         let (stdout, stderr, upper) = (directory.stdout(), directory.stderr(), directory.upper());
         let reading = |e: std::io::Error| Failure::Store { doing: "reading what the command wrote", source: e.into() };
         let little = collect::is_little([&stdout, &stderr], &upper, &loaded.inputs, &loaded.command);
@@ -106,7 +141,8 @@ impl Ran {
     }
 
     fn message(&self) -> String {
-        match self.ended.left_running {
+        let Over::Ended(ended) = &self.over else { return String::new() };
+        match ended.left_running {
             0 => String::new(),
             1 => "1 process was still running when the command ended, and was killed".to_owned(),
             n => format!("{n} processes were still running when the command ended, and were killed"),
@@ -114,18 +150,19 @@ impl Ran {
     }
 
     fn metadata(&self, upload_started: SystemTime) -> wire::ExecutedActionMetadata {
-        let prepared = &self.prepared;
+        let (fetch_started, fetch_completed) = self.fetch;
+        let wall = self.completed.duration_since(self.started).unwrap_or_default();
         wire::ExecutedActionMetadata {
             // Not the host's name: results are shared, and nobody's machine belongs into them.
-            worker: format!("lre slot {}", prepared.work.slot),
-            queued_timestamp: timestamp(prepared.work.queued),
-            worker_start_timestamp: timestamp(prepared.fetch_started),
+            worker: format!("lre slot {}", self.work.slot),
+            queued_timestamp: timestamp(self.work.queued),
+            worker_start_timestamp: timestamp(fetch_started),
             worker_completed_timestamp: timestamp(SystemTime::now()),
-            input_fetch_start_timestamp: timestamp(prepared.fetch_started),
-            input_fetch_completed_timestamp: timestamp(prepared.fetch_completed),
+            input_fetch_start_timestamp: timestamp(fetch_started),
+            input_fetch_completed_timestamp: timestamp(fetch_completed),
             execution_start_timestamp: timestamp(self.started),
             execution_completed_timestamp: timestamp(self.completed),
-            virtual_execution_duration: Some(duration(self.ended.wall)),
+            virtual_execution_duration: Some(duration(wall)),
             output_upload_start_timestamp: timestamp(upload_started),
             output_upload_completed_timestamp: timestamp(SystemTime::now()),
             auxiliary_metadata: Vec::new(),

@@ -59,17 +59,25 @@ pub(crate) struct SlotTree {
     current: Option<Arc<Subtree>>,
     shown: Shown,
     watch: SlotWatch,
+    /// How often the directory was made.
+    made: u64,
 }
 
 impl SlotTree {
     /// A tree that shows nothing. What an earlier server left there is removed on first use.
     pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory, current: None, shown: Shown::new(), watch: SlotWatch::Looks }
+        Self { directory, current: None, shown: Shown::new(), watch: SlotWatch::Looks, made: 0 }
     }
 
     /// Where it is.
+    #[cfg(test)]
     pub(crate) fn path(&self) -> &Path {
         &self.directory
+    }
+
+    /// How often the directory was made: whoever has mounted it has another one mounted when this changes.
+    pub(crate) fn made(&self) -> u64 {
+        self.made
     }
 
     /// Makes the tree show `wanted`. What somebody changed from outside is noticed, and the tree is then built
@@ -141,6 +149,7 @@ impl SlotTree {
 
     async fn clear(&mut self) -> Result<(), StoreError> {
         self.shown.clear();
+        self.made += 1;
         let directory = self.directory.clone();
         self.watch = blocking(move || {
             remove_tree(&directory)?;

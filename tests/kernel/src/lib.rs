@@ -7,15 +7,18 @@
 mod programs;
 pub mod service;
 
-use lre_sandbox::{Ended, Exec, How, Reply, Request, SandboxPlan, Step, client, decode, encode};
+use lre_sandbox::{
+    Ended, Exec, How, Inputs, Network, Reply, RootPlan, Run, STDERR, STDOUT, SandboxPlan, Step, TREE, UPPER, client,
+    encode,
+};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
@@ -28,6 +31,8 @@ const INPUT_TIME: i64 = 315_532_800;
 /// The inputs: one file for each thing that somebody may try with it.
 pub const INPUTS: [&str; 10] =
     ["append", "chmod", "truncate", "utime", "link", "rename", "unlink", "reopen", "map", "plain"];
+/// The folder of the slot. Awkward on purpose: these characters mean something to overlayfs.
+const SLOT: &str = "s,l:o\\t";
 /// What each input says.
 pub const INPUT: &str = "as it was\n";
 /// Long enough for a test that waits for something to happen. Only broken code waits so long.
@@ -49,10 +54,29 @@ pub struct World {
     /// Its folder on the host.
     pub directory: tempfile::TempDir,
     programs: Arc<tempfile::TempDir>,
-    socket: UnixStream,
-    launcher: Child,
+    launcher: Option<client::Launcher>,
+    roots: Vec<Root>,
+    /// Which root runs an execution, and where it writes.
+    running: BTreeMap<u64, (usize, PathBuf)>,
     next: u64,
-    ended: BTreeMap<u64, Ended>,
+}
+
+/// What a test wants run: in which root, and what.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The root. Executions with equal ones share it, one after the other.
+    pub root: RootPlan,
+    /// The execution.
+    pub sandbox: SandboxPlan,
+}
+
+/// A ready root, as a server sees it.
+struct Root {
+    plan: RootPlan,
+    socket: UnixStream,
+    pid: Option<u32>,
+    executions: u64,
+    idle: bool,
 }
 
 /// How an execution ended, and what it wrote.
@@ -98,7 +122,6 @@ fn must_make_sandboxes() -> bool {
 }
 
 fn text(s: impl AsRef<Path>) -> CString {
-    use std::os::unix::ffi::OsStrExt;
     CString::new(s.as_ref().as_os_str().as_bytes()).expect("no NUL in a path of a test")
 }
 
@@ -116,10 +139,10 @@ impl World {
     fn new(launcher: &Path, who: Who) -> Self {
         let directory = tempfile::Builder::new().prefix("lre-kernel-").tempdir().expect("temporary directory");
         let here = directory.path();
-        // Awkward on purpose: these characters mean something to overlayfs.
-        fs::create_dir(here.join("in,p:u\\ts")).expect("inputs");
+        let inputs = here.join(SLOT).join(TREE);
+        fs::create_dir_all(&inputs).expect("inputs");
         for name in INPUTS {
-            let path = here.join("in,p:u\\ts").join(name);
+            let path = inputs.join(name);
             fs::write(&path, INPUT).expect("input");
             let file = fs::File::open(&path).expect("input");
             file.set_permissions(fs::Permissions::from_mode(0o444)).expect("mode");
@@ -135,9 +158,9 @@ impl World {
                 &["--as", &ordinary]
             }
         };
-        let (socket, launcher) = client::spawn(&programs.path().join("launcher"), arguments).expect("launcher");
-        socket.set_read_timeout(Some(PATIENCE * 2)).expect("timeout");
-        Self { who, directory, programs, socket, launcher, next: 0, ended: BTreeMap::new() }
+        let launcher = client::spawn(&programs.path().join("launcher"), arguments).expect("launcher");
+        let (roots, running) = (Vec::new(), BTreeMap::new());
+        Self { who, directory, programs, launcher: Some(launcher), roots, running, next: 0 }
     }
 
     /// A folder for something of this world, owned by its user.
@@ -153,74 +176,134 @@ impl World {
 
     /// The plan that most tests run: this machine's programs read-only, a tree with inputs to work in.
     #[must_use]
-    pub fn plan(&mut self, arguments: &[&str]) -> SandboxPlan {
-        self.next += 1;
-        let id = self.next;
-        let mut steps: Vec<Step> = ["/bin", "/usr", "/lib", "/lib64"]
+    pub fn plan(&mut self, arguments: &[&str]) -> Plan {
+        let mut kept: Vec<Step> = ["/bin", "/usr", "/lib", "/lib64"]
             .into_iter()
             .filter(|path| Path::new(path).exists())
             .map(|path| Step::BindReadOnly { host: text(path), inside: text(path) })
             .collect();
-        steps.extend([
+        kept.extend([
             Step::BindReadOnly { host: text(self.programs.path().join("tools")), inside: text("/tools") },
             Step::Dev,
-            Step::Proc,
-            Step::Tmpfs { inside: text("/tmp"), bytes_max: 64 << 20 },
             Step::File { inside: text("/etc/passwd"), content: b"lre:x:1000:1000::/nonexistent:/bin/sh\n".to_vec() },
-            Step::Overlay {
-                lower: text(self.directory.path().join("in,p:u\\ts")),
-                upper: text(self.folder(&format!("upper,:\\{id}"))),
-                work: text(self.folder(&format!("work,:\\{id}"))),
-                inside: text("/lre/exec"),
-            },
         ]);
-        SandboxPlan {
-            steps,
+        let tmpfs = |inside| Step::Tmpfs { inside: text(inside), mode: 0o1777, bytes_max: 64 << 20 };
+        let root = RootPlan {
+            kept,
+            fresh: vec![Step::Proc { whole: false }, tmpfs("/tmp"), tmpfs("/dev/shm")],
+            slot: text(self.directory.path().join(SLOT)),
+            run: String::new(),
+            exec_root: text("/lre/exec"),
+            inputs: Inputs::Overlay,
+            network: Network::Loopback,
+            fixed_addresses: true,
+            warm: None,
+            processes_max: 4096,
+            cgroup: None,
+        };
+        let sandbox = SandboxPlan {
+            directories: Vec::new(),
             exec: Exec {
                 arguments: arguments.iter().map(text).collect(),
                 environment: vec![text("PATH=/tools:/usr/bin:/bin")],
                 directory: text("/lre/exec"),
             },
-            stdout: text(self.directory.path().join(format!("stdout-{id}"))),
-            stderr: text(self.directory.path().join(format!("stderr-{id}"))),
             timeout: PATIENCE,
-        }
+            file_bytes_max: None,
+        };
+        Plan { root, sandbox }
     }
 
-    /// Starts the plan made last.
-    pub fn start(&mut self, plan: SandboxPlan) -> u64 {
-        self.send(&Request::Run { id: self.next, plan: Box::new(plan) });
+    /// Starts a plan, in a root that is there and idle or in a new one.
+    pub fn start(&mut self, plan: Plan) -> u64 {
+        let known = self.roots.iter().position(|root| root.idle && root.plan == plan.root);
+        let index = known.unwrap_or_else(|| self.new_root(plan.root));
+        let run = Run { asked: client::now(), plan: plan.sandbox };
+        let root = &mut self.roots[index];
+        let folder = format!("run{index}-{}", root.executions);
+        (root.idle, root.executions) = (false, root.executions + 1);
+        // A root that could not be made has closed its end already, and says why.
+        let _ = root.socket.write_all(&encode(&run).expect("small"));
+        self.next += 1;
+        let slot = PathBuf::from(std::ffi::OsStr::from_bytes(root.plan.slot.to_bytes()));
+        self.running.insert(self.next, (index, slot.join(folder)));
         self.next
     }
 
-    /// Sends a request.
-    pub fn send(&mut self, request: &Request) {
-        self.socket.write_all(&encode(request).expect("small")).expect("the launcher listens");
+    fn new_root(&mut self, plan: RootPlan) -> usize {
+        let index = self.roots.len();
+        let asked = RootPlan { run: format!("run{index}-"), ..plan.clone() };
+        let socket = self.launcher.as_ref().expect("a launcher").root(&asked).expect("the launcher listens");
+        socket.set_read_timeout(Some(PATIENCE * 2)).expect("timeout");
+        self.roots.push(Root { plan, socket, pid: None, executions: 0, idle: true });
+        index
+    }
+
+    /// Wants an execution killed.
+    pub fn cancel(&mut self, id: u64) {
+        let (index, _) = &self.running[&id];
+        // It may have gone already.
+        let _ = self.roots[*index].socket.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// The same plan in a slot of its own, whose inputs are what lies at `tree`.
+    #[must_use]
+    pub fn over(&self, mut plan: Plan, tree: &Path) -> Plan {
+        let slot = self.folder(&format!("slot-{}", self.next));
+        fs::rename(tree, slot.join(TREE)).expect("on one file system");
+        plan.root.slot = text(slot);
+        plan
+    }
+
+    /// How many roots there were.
+    #[must_use]
+    pub fn roots(&self) -> usize {
+        self.roots.len()
+    }
+
+    /// The process of the root that runs this execution.
+    pub fn root_of(&mut self, id: u64) -> u32 {
+        let index = self.running[&id].0;
+        if self.roots[index].pid.is_none() {
+            let reply = self.roots[index].reply();
+            assert!(matches!(reply, Some(Reply::Made { .. })), "{reply:?}");
+        }
+        self.roots[index].pid.expect("said by now")
     }
 
     /// What this execution has written to its stdout so far.
     #[must_use]
     pub fn stdout(&self, id: u64) -> String {
-        fs::read_to_string(self.directory.path().join(format!("stdout-{id}"))).unwrap_or_default()
+        fs::read_to_string(self.running[&id].1.join(STDOUT)).unwrap_or_default()
+    }
+
+    /// Where this execution writes.
+    #[must_use]
+    pub fn folder_of(&self, id: u64) -> PathBuf {
+        self.running[&id].1.clone()
     }
 
     /// Waits until this execution has ended.
     pub fn wait(&mut self, id: u64) -> Ran {
-        while !self.ended.contains_key(&id) {
-            let mut length = [0; 4];
-            self.socket.read_exact(&mut length).expect("an answer of the launcher");
-            let mut body = vec![0; u32::from_le_bytes(length) as usize];
-            self.socket.read_exact(&mut body).expect("a whole answer");
-            let Reply::Ended { id, ended } = decode(&body).expect("an answer of this version");
-            assert!(self.ended.insert(id, ended).is_none(), "answered twice: {id}");
-        }
+        let (index, folder) = self.running[&id].clone();
+        let root = &mut self.roots[index];
+        let ended = loop {
+            match root.reply() {
+                Some(Reply::Made { .. }) => {}
+                Some(Reply::Ended(ended)) => {
+                    root.idle = !matches!(ended.how, How::SetupFailed { .. });
+                    break ended;
+                }
+                None => break Ended::without_a_run(How::Lost),
+            }
+        };
         self.the_inputs_are_as_they_were();
-        let file = |name: &str| fs::read(self.directory.path().join(format!("{name}-{id}"))).unwrap_or_default();
+        let file = |name: &str| fs::read(folder.join(name)).unwrap_or_default();
         Ran {
-            ended: self.ended[&id].clone(),
-            stdout: String::from_utf8_lossy(&file("stdout")).into_owned(),
-            stderr: String::from_utf8_lossy(&file("stderr")).into_owned(),
-            upper: self.directory.path().join(format!("upper,:\\{id}")),
+            ended,
+            stdout: String::from_utf8_lossy(&file(STDOUT)).into_owned(),
+            stderr: String::from_utf8_lossy(&file(STDERR)).into_owned(),
+            upper: folder.join(UPPER),
         }
     }
 
@@ -237,33 +320,34 @@ impl World {
     }
 
     /// SIGKILL for the launcher, as the kernel does it when memory is short; returns when all that it
-    /// had started is gone, sandboxes that waited for work too.
+    /// had started is gone, roots without work too.
     pub fn kill_launcher(&mut self) {
         let children = self.launchers_children();
         assert!(!children.is_empty(), "something runs");
-        self.launcher.kill().expect("it lived");
-        self.launcher.wait().expect("it is ours");
+        let launcher = self.launcher.as_mut().expect("a launcher");
+        launcher.child.kill().expect("it lived");
+        launcher.child.wait().expect("it is ours");
         until("its children are gone", || children.iter().all(|child| !child.exists()));
     }
 
     fn launchers_children(&self) -> Vec<PathBuf> {
-        let id = self.launcher.id();
+        let id = self.launcher.as_ref().expect("a launcher").child.id();
         let list = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("CONFIG_PROC_CHILDREN");
         list.split_whitespace().map(|child| Path::new("/proc").join(child)).collect()
     }
 
-    /// Closes the socket, as a server that dies does, and waits until the launcher has ended.
+    /// Closes all sockets, as a server that dies does, and waits until the launcher has ended.
     pub fn hang_up(&mut self) {
         let children = self.launchers_children();
-        self.socket.shutdown(std::net::Shutdown::Both).expect("it was open");
-        let status = self.launcher.wait().expect("it is ours");
+        self.roots.clear();
+        let status = self.launcher.take().expect("a launcher").end().expect("it is ours");
         assert!(status.success(), "{status:?}");
         assert!(children.iter().all(|child| !child.exists()), "it has waited for all of them");
     }
 
     /// Content, mode and time of every input.
     fn the_inputs_are_as_they_were(&self) {
-        let inputs = self.directory.path().join("in,p:u\\ts");
+        let inputs = self.directory.path().join(SLOT).join(TREE);
         let names = fs::read_dir(&inputs).expect("inputs").count();
         assert_eq!(names, INPUTS.len(), "{:?}: files came or went", self.who);
         for name in INPUTS {
@@ -276,15 +360,28 @@ impl World {
     }
 }
 
+impl Root {
+    /// What it says next; nothing when it is gone.
+    fn reply(&mut self) -> Option<Reply> {
+        let reply = client::reply(&self.socket).expect("an answer of this version")?;
+        if let Reply::Made { pid } = reply {
+            self.pid = Some(pid);
+        }
+        Some(reply)
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        let _ = self.launcher.wait();
+        self.roots.clear();
+        if let Some(launcher) = self.launcher.take() {
+            let _ = launcher.end();
+        }
         // Overlayfs leaves folders that nobody may enter, and only their owner can change that.
-        let work = fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
-        for entry in work.filter(|e| e.file_name().to_string_lossy().starts_with("work")) {
-            for inner in ["work", "work/incompat", "work/incompat/volatile"] {
-                let _ = fs::set_permissions(entry.path().join(inner), fs::Permissions::from_mode(0o700));
+        let runs = fs::read_dir(self.directory.path().join(SLOT)).into_iter().flatten().flatten();
+        for run in runs.filter(|e| e.file_name().to_string_lossy().starts_with("run")) {
+            for inner in ["work/work", "work/work/incompat", "work/work/incompat/volatile"] {
+                let _ = fs::set_permissions(run.path().join(inner), fs::Permissions::from_mode(0o700));
             }
         }
     }

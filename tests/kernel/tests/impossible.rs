@@ -150,7 +150,7 @@ fn no_descriptor_is_inherited() {
         assert_eq!(world.run(&["try", "descriptors"]).ok(), "0 1 2 \n");
         let files = world.shell("readlink /proc/self/fd/0; cat; echo $?").ok();
         assert_eq!(files, "/dev/null\n0\n");
-        world.send(&lre_sandbox::Request::Cancel { id: other });
+        world.cancel(other);
         world.wait(other);
     }
 }

@@ -1,6 +1,6 @@
 //! When an execution has ended, nothing of it is left; and it ends when it must.
 use lre_kernel::{MARK, PATIENCE, World, living, until, worlds};
-use lre_sandbox::{How, Request};
+use lre_sandbox::How;
 use std::time::{Duration, Instant};
 
 fn everyone() -> Vec<World> {
@@ -10,7 +10,7 @@ fn everyone() -> Vec<World> {
 /// Runs a program that starts a tree of processes and never ends, until it has said so.
 fn start_tree(world: &mut World, tag: &str, timeout: Duration) -> u64 {
     let mut plan = world.plan(&["try", "tree", MARK, tag]);
-    plan.timeout = timeout;
+    plan.sandbox.timeout = timeout;
     let id = world.start(plan);
     until("the tree runs", || world.stdout(id) == "started\n" && living(tag).len() == 8);
     id
@@ -61,12 +61,11 @@ fn a_cancelled_tree_is_gone() {
     for mut world in everyone() {
         let tag = format!("cancel-{:?}", world.who);
         let id = start_tree(&mut world, &tag, PATIENCE);
-        world.send(&Request::Cancel { id: 9999 });
-        world.send(&Request::Cancel { id });
+        world.cancel(id);
         let ran = world.wait(id);
-        assert_eq!((ran.ended.how, ran.stdout.as_str()), (How::Cancelled, "started\n"));
+        assert_eq!((ran.ended.how, ran.stdout.as_str()), (How::Lost, "started\n"));
         assert_eq!(living(&tag), Vec::<std::path::PathBuf>::new());
-        world.send(&Request::Cancel { id });
+        world.cancel(id);
         assert_eq!(world.run(&["try", "exit", "3"]).ended.how, How::Exited(3));
     }
 }
@@ -78,7 +77,7 @@ fn a_fork_bomb_ends_with_the_timeout() {
     for mut world in everyone() {
         let tag = format!("bomb-{:?}", world.who);
         let mut plan = world.plan(&["try", "bomb", MARK, &tag]);
-        plan.timeout = Duration::from_millis(300);
+        plan.sandbox.timeout = Duration::from_millis(300);
         let id = world.start(plan);
         let ran = world.wait(id);
         assert_eq!((ran.ended.how, ran.stdout.as_str()), (How::TimedOut, "started\n"));
@@ -155,8 +154,8 @@ fn eight_at_once() {
             .collect();
         until("all eight run", || tags.iter().all(|tag| living(tag).len() == 8));
         for (tag, id) in tags.iter().zip(ids).rev() {
-            world.send(&Request::Cancel { id });
-            assert_eq!(world.wait(id).ended.how, How::Cancelled);
+            world.cancel(id);
+            assert_eq!(world.wait(id).ended.how, How::Lost);
             assert_eq!(living(tag), Vec::<std::path::PathBuf>::new());
         }
         let ids: Vec<_> = (0..8)
@@ -186,7 +185,7 @@ fn no_mount_is_left() {
         let tag = format!("mounts-{:?}", world.who);
         let id = start_tree(&mut world, &tag, PATIENCE);
         assert_eq!(ours(), 0);
-        world.send(&Request::Cancel { id });
+        world.cancel(id);
         world.wait(id);
         assert_eq!(ours(), 0);
     }

@@ -28,7 +28,7 @@ fn identity_is_constant() {
 fn the_environment_is_as_given() {
     for mut world in everyone() {
         let mut plan = world.plan(&["/tools/try", "environment"]);
-        plan.exec.environment = ["Z=1", "A=two words", "EMPTY=", "A=again", "ODD"].map(text).to_vec();
+        plan.sandbox.exec.environment = ["Z=1", "A=two words", "EMPTY=", "A=again", "ODD"].map(text).to_vec();
         let id = world.start(plan);
         assert_eq!(world.wait(id).ok(), "Z=1\nA=two words\nEMPTY=\nA=again\nODD\n");
     }
@@ -43,7 +43,7 @@ fn long_commands_come_through() {
             for _again in 0..3 {
                 let mut plan = world.plan(&["/tools/try", "environment"]);
                 let long = format!("LONG={}", "x".repeat(100_000));
-                plan.exec.environment = (0..variables).map(|_| text(&long)).collect();
+                plan.sandbox.exec.environment = (0..variables).map(|_| text(&long)).collect();
                 let id = world.start(plan);
                 assert_eq!(world.wait(id).ok().len(), variables * (long.len() + 1));
             }
@@ -126,15 +126,10 @@ fn programs_are_found_as_the_api_says() {
             // A shell looks it up first: what it finds is what we must find.
             let ran = world.shell(&format!("{prepared}{path} {name} exit 5"));
             assert_eq!(ran.ended.how, How::Exited(5), "shell: {path} {name}: {ran:#?}");
-            let mut plan = world.plan(&[name, "exit", "6"]);
-            let upper = ran.upper;
-            for step in &mut plan.steps {
-                if let Step::Overlay { lower, .. } = step {
-                    *lower = text(upper.to_str().expect("a plain path"));
-                }
-            }
-            plan.exec.environment = vec![text(&format!("PATH={path}"))];
-            plan.exec.directory = text("/lre/exec/sub");
+            let plan = world.plan(&[name, "exit", "6"]);
+            let mut plan = world.over(plan, &ran.upper);
+            plan.sandbox.exec.environment = vec![text(&format!("PATH={path}"))];
+            plan.sandbox.exec.directory = text("/lre/exec/sub");
             let id = world.start(plan);
             let ran = world.wait(id);
             assert_eq!(ran.ended.how, How::Exited(6), "{path} {name}: {ran:#?}");
@@ -147,18 +142,18 @@ fn programs_are_found_as_the_api_says() {
 fn a_failed_step_is_named() {
     for mut world in everyone() {
         let mut plan = world.plan(&["try", "exit", "0"]);
-        plan.steps.push(Step::BindReadOnly { host: text("/no/such/tree"), inside: text("/x") });
+        plan.root.kept.push(Step::BindReadOnly { host: text("/no/such/tree"), inside: text("/x") });
         let id = world.start(plan);
         let ran = world.wait(id);
         assert_eq!(ran.ended.how, How::SetupFailed { step: "ro /no/such/tree -> /x".to_owned(), errno: 2 });
         let mut plan = world.plan(&["try", "exit", "0"]);
-        plan.exec.directory = text("/lre/exec/none");
+        plan.sandbox.exec.directory = text("/lre/exec/none");
         let id = world.start(plan);
         let ran = world.wait(id);
         assert_eq!(ran.ended.how, How::SetupFailed { step: "working directory /lre/exec/none".to_owned(), errno: 2 });
         for inside in ["relative", "/a/../b", "/"] {
             let mut plan = world.plan(&["try", "exit", "0"]);
-            plan.steps.push(Step::Tmpfs { inside: text(inside), bytes_max: 1 << 20 });
+            plan.root.kept.push(Step::Tmpfs { inside: text(inside), mode: 0o755, bytes_max: 1 << 20 });
             let id = world.start(plan);
             let ran = world.wait(id);
             assert!(matches!(ran.ended.how, How::SetupFailed { .. }), "{inside}: {ran:#?}");
@@ -174,14 +169,15 @@ fn output_files_are_new_and_private() {
     use std::os::unix::fs::MetadataExt;
     for mut world in everyone() {
         let plan = world.plan(&["sh", "-c", "echo out; echo err >&2; (echo one) & (echo two) & wait"]);
-        let path = world.directory.path().join(plan.stdout.to_str().expect("a plain path"));
-        std::fs::write(&path, "of somebody before").expect("an old file");
         let id = world.start(plan);
         let ran = world.wait(id);
         let mut lines: Vec<_> = ran.stdout.lines().collect();
         lines.sort_unstable();
         assert_eq!((lines, ran.stderr.as_str()), (vec!["one", "out", "two"], "err\n"));
-        assert_eq!(std::fs::metadata(&path).expect("stdout").mode() & 0o777, 0o600);
+        for name in [lre_sandbox::STDOUT, lre_sandbox::STDERR] {
+            let file = world.folder_of(id).join(name);
+            assert_eq!(std::fs::metadata(&file).expect("a file").mode() & 0o777, 0o600);
+        }
     }
 }
 

@@ -18,9 +18,10 @@ pub(super) struct Refusal {
 }
 
 /// Starts the command; the working directory is already the command's.
-pub(super) fn start(exec: &Exec) -> Result<i32, Refusal> {
+pub(super) fn start(exec: &Exec, file_bytes_max: Option<u64>) -> Result<i32, Refusal> {
     let program = program(exec)?;
-    sys::spawn(&program, &exec.arguments, &exec.environment).map_err(|errno| not_executed(&program, errno))
+    sys::spawn(&program, &exec.arguments, &exec.environment, file_bytes_max)
+        .map_err(|errno| not_executed(&program, errno))
 }
 
 /// The file that is to be executed.

@@ -1,248 +1,242 @@
-//! Pid 1 of a sandbox: makes it, starts the command, takes every process that ends, and when the
-//! command has ended kills what is left.
+//! Pid 1 of a sandbox: mounts what is an execution's own, waits for the execution, starts its command,
+//! takes every process that ends, and when the command has ended kills what is left and answers.
 //!
 //! The command is not pid 1 itself, because the kernel protects that one from signals it has no
 //! handler for: a program that dies by raising SIGTERM would live on.
-use super::event_loop::take_frame;
-use super::exec;
-use super::limits;
-use super::mounts::Root;
-use super::report::{Report, now};
-use crate::check::kernel_version;
-use crate::{HOST_NAME, INNER_ID, Request, SandboxPlan, Usage, decode, sys};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use super::channel::Channel;
+use super::mounts::{Root, directory_at, settle};
+use super::root::Failure;
+use super::waiting::{Children, failed_at};
+use super::{exec, warm};
+use crate::{Ended, How, Inputs, RootPlan, Run, STDERR, STDOUT, SandboxPlan, TREE, UPPER, WORK, sys};
+use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use std::ffi::CStr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ffi::{CStr, CString};
 
-/// What the launcher knows of the world outside. Inside it could not be asked any more: before the
-/// map is written, user and group read as nobody.
-pub(super) struct Outer {
-    user_map: String,
-    group_map: String,
-    /// Whether a PID namespace has its own largest pid (Linux 6.14). Before, it is the machine's.
-    pid_max_is_ours: bool,
+/// An init that has answered for each execution it took.
+const DONE: i32 = 0;
+/// One whose root must not be used any more.
+const DOUBTFUL: i32 = 1;
+
+/// The life of an init, in its own process. `number` is that of its first execution in this root.
+pub(super) fn run(plan: &RootPlan, number: u64, channel: &Channel) -> ! {
+    let ended = super::catch(|| live(plan, number, channel));
+    sys::exit_now(if ended == Some(true) { DONE } else { DOUBTFUL })
 }
 
-impl Outer {
-    pub(super) fn look() -> Self {
-        Self {
-            user_map: format!("{INNER_ID} {} 1", rustix::process::geteuid().as_raw()),
-            group_map: format!("{INNER_ID} {} 1", rustix::process::getegid().as_raw()),
-            pid_max_is_ours: kernel_version(&rustix::system::uname().release().to_string_lossy()) >= (6, 14),
-        }
-    }
-}
-
-/// The set-up failed.
-struct Failure {
-    step: String,
-    errno: Errno,
-}
-
-/// A step that is not the plan's.
-fn at(step: &'static str) -> impl Fn(Errno) -> Failure {
-    move |errno| Failure { step: step.to_owned(), errno }
-}
-
-/// Where the plan comes from.
-pub(super) enum Job<'a> {
-    /// It is here.
-    Now(&'a SandboxPlan),
-    /// It comes over this socket, as a request; or the other end is closed, and it never comes.
-    Later(OwnedFd),
-}
-
-/// The life of pid 1. `report` is the pipe's end to write.
-pub(super) fn run(job: Job<'_>, outer: &Outer, report: OwnedFd) -> ! {
-    // The frames above belong to the launcher's loop, of which this is a copy: never return there.
-    let ended = catch_unwind(AssertUnwindSafe(|| {
-        if let Err(failure) = live(job, outer, &report) {
-            Report::failed(&failure.step, failure.errno).send(&report);
-        }
-    }));
-    // First of all: the launcher waits for this.
-    drop(report);
-    sys::exit_now(i32::from(ended.is_err()))
-}
-
-fn live(job: Job<'_>, outer: &Outer, report: &OwnedFd) -> Result<(), Failure> {
-    match job {
-        Job::Now(plan) => {
-            become_ours(&[report.as_raw_fd()], report).map_err(at(TYING))?;
-            let root = make_namespaces_ours(outer)?;
-            set_up(plan, root)?;
-            supervise(plan, report);
-        }
-        Job::Later(socket) => {
-            become_ours(&[report.as_raw_fd(), socket.as_raw_fd()], report).map_err(at(TYING))?;
-            let mut root = make_namespaces_ours(outer)?;
-            root.prepare().map_err(at("preparing a sandbox"))?;
-            let Some(plan) = receive(&socket).map_err(at("receiving the plan"))? else {
-                return Ok(());
-            };
-            drop(socket);
-            set_up(&plan, root)?;
-            supervise(&plan, report);
-        }
-    }
-    Ok(())
-}
-
-const TYING: &str = "tying the sandbox to the launcher";
-
-/// What is the same for every plan: it can be done before there is one.
-fn make_namespaces_ours(outer: &Outer) -> Result<Root, Failure> {
-    map_ids(outer).map_err(at("user and group of the sandbox"))?;
-    forbid_user_namespaces().map_err(at("forbidding nested user namespaces"))?;
-    limits::bound_processes(outer.pid_max_is_ours).map_err(at("number of processes"))?;
-    rustix::system::sethostname(HOST_NAME.as_bytes()).map_err(at("host name"))?;
-    rustix::system::setdomainname(b"(none)").map_err(at("domain name"))?;
-    sys::loopback_up().map_err(at("loopback interface"))?;
-    bound_capabilities().map_err(at("bounding capabilities"))?;
-    Root::new().map_err(at("the root of the sandbox"))
-}
-
-fn set_up(plan: &SandboxPlan, mut root: Root) -> Result<(), Failure> {
-    root.isolate().map_err(at("separating the mounts"))?;
-    let stdout = output(&plan.stdout).map_err(at("the file for stdout"))?;
-    let stderr = output(&plan.stderr).map_err(at("the file for stderr"))?;
-    for step in &plan.steps {
-        root.perform(step).map_err(|errno| Failure { step: step.to_string(), errno })?;
-    }
-    root.enter().map_err(at("entering the root of the sandbox"))?;
-    drop_privileges().map_err(at("giving up privileges"))?;
-    let stdin = empty_input().map_err(at("standard input"))?;
-    for (file, target) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
-        sys::become_standard(file.as_fd(), target).map_err(at("standard files"))?;
-    }
-    rustix::process::chdir(plan.exec.directory.as_c_str()).map_err(|errno| {
-        let step = format!("working directory {}", plan.exec.directory.to_string_lossy());
-        Failure { step, errno }
-    })
-}
-
-/// Dies with the launcher, and has nothing else of it than `kept`: not its other executions'
-/// files, not its socket.
-fn become_ours(kept: &[RawFd], report: &OwnedFd) -> Result<(), Errno> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let mut kept = kept.to_vec();
-    kept.sort_unstable();
-    let mut first = 3;
-    for fd in kept {
-        sys::close_range(first, fd - 1)?;
-        first = fd + 1;
-    }
-    sys::close_range(first, i32::MAX)?;
-    // The launcher may have died before the death signal was asked for.
-    if sys::reader_is_gone(report) { Err(Errno::PIPE) } else { Ok(()) }
-}
-
-/// The plan of the request that comes over `socket`; none when it is closed instead.
-fn receive(socket: &OwnedFd) -> Result<Option<Box<SandboxPlan>>, Errno> {
-    let mut bytes = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
+/// Whether all went as it should.
+fn live(plan: &RootPlan, mut number: u64, channel: &Channel) -> bool {
+    let mut place = Place::make(plan, number);
     loop {
-        match rustix::io::read(socket, &mut buffer) {
-            Ok(0) => return Ok(None),
-            Ok(n) => bytes.extend_from_slice(&buffer[..n]),
-            Err(Errno::INTR) => continue,
-            Err(errno) => return Err(errno),
-        }
-        let Some(body) = take_frame(&mut bytes).map_err(|_| Errno::PROTO)? else {
-            continue;
+        let Ok(Some(run)) = channel.next() else { return true };
+        let made = match &place {
+            Ok(place) => place.enter(plan, &run.plan),
+            Err(failure) => Err(Failure { step: failure.step.clone(), errno: failure.errno }),
         };
-        return match decode(&body) {
-            Ok(Request::Run { plan, .. }) => Ok(Some(plan)),
-            _ => Err(Errno::PROTO),
+        if let Err(failure) = made {
+            let _ = channel.refuse(failure.how());
+            return false;
+        }
+        if channel.ended(supervise(&run)).is_err() || plan.warm.is_none() {
+            return true;
+        }
+        number += 1;
+        place = place.and_then(|place| warm::clean(plan, &place)).and_then(|()| Place::again(plan, number));
+    }
+}
+
+/// What an execution has to itself, ready before it is there.
+pub(super) struct Place {
+    root: Root,
+    folder: Folder,
+    /// What is mounted before an execution, once in the life of a warm init: what there is afterwards must
+    /// be the same.
+    pub(super) mounts: usize,
+}
+
+impl Place {
+    fn make(plan: &RootPlan, number: u64) -> Result<Self, Failure> {
+        let root = Root::here().map_err(failed_at(ROOT))?;
+        for step in &plan.fresh {
+            root.perform(step).map_err(|errno| Failure { step: step.to_string(), errno })?;
+        }
+        Self::again(plan, number)
+    }
+
+    /// The part that is done again for each execution of a warm init.
+    fn again(plan: &RootPlan, number: u64) -> Result<Self, Failure> {
+        let mounts =
+            if plan.warm.is_some() { warm::count_mounts().map_err(failed_at("counting the mounts"))? } else { 0 };
+        let folder = Folder::make(plan, number).map_err(failed_at("the folder of the execution"))?;
+        folder.open_standard_files().map_err(failed_at("standard files"))?;
+        let root = Root::here().map_err(failed_at(ROOT))?;
+        let tree = path(&plan.exec_root, &[TREE]);
+        match plan.inputs {
+            Inputs::Overlay => {
+                let tree = directory_at(CWD, &tree).map_err(failed_at("the input tree"))?;
+                let mounted = root.overlay(&tree, &folder.upper, &folder.work, &plan.exec_root);
+                mounted.map_err(failed_at("overlay over the inputs"))?;
+            }
+            Inputs::ReadOnly => root.bind(&tree, &plan.exec_root).map_err(failed_at("inputs, read-only"))?,
+        }
+        Ok(Self { root, folder, mounts })
+    }
+
+    /// The last steps, which only the execution itself can say.
+    fn enter(&self, root: &RootPlan, plan: &SandboxPlan) -> Result<(), Failure> {
+        for (number, name) in plan.directories.iter().enumerate() {
+            let made = match root.inputs {
+                Inputs::Overlay => self.folder.make_directory(name),
+                Inputs::ReadOnly => self.make_writable(root, name, number),
+            };
+            made.map_err(|errno| Failure { step: format!("directory {}", name.to_string_lossy()), errno })?;
+        }
+        // What was made in them has given them another time.
+        for name in plan.directories.iter().map(CString::as_c_str).chain([c"."]) {
+            settle(&self.folder.upper, name).map_err(failed_at("times of directories"))?;
+        }
+        if root.warm.is_none() {
+            drop_privileges().map_err(failed_at("giving up privileges"))?;
+        }
+        rustix::process::chdir(plan.exec.directory.as_c_str()).map_err(|errno| {
+            let step = format!("working directory {}", plan.exec.directory.to_string_lossy());
+            Failure { step, errno }
+        })
+    }
+
+    /// Lets this one directory of read-only inputs be written, with all below it.
+    fn make_writable(&self, root: &RootPlan, name: &CStr, number: usize) -> Result<(), Errno> {
+        let mut parents = name.to_bytes().to_vec();
+        for end in (1..=parents.len()).filter(|end| *end == name.to_bytes().len() || name.to_bytes()[*end] == b'/') {
+            let parent = CString::new(&parents[..end]).map_err(|_| Errno::INVAL)?;
+            self.folder.make_directory(&parent)?;
+        }
+        let mut inside = root.exec_root.to_bytes().to_vec();
+        inside.push(b'/');
+        inside.append(&mut parents);
+        let inside = CString::new(inside).map_err(|_| Errno::INVAL)?;
+        let (upper, work) = (directory_at(&self.folder.upper, name)?, self.folder.work_directory(number)?);
+        self.root.overlay(&directory_at(CWD, &inside)?, &upper, &work, &inside)
+    }
+}
+
+const ROOT: &str = "the root of the sandbox";
+
+/// The folder of an execution on the host: what it writes is here.
+struct Folder {
+    path: CString,
+    /// Takes what the command writes.
+    upper: OwnedFd,
+    /// The kernel's own.
+    work: OwnedFd,
+}
+
+/// The mode of a directory that is made for a command.
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+
+impl Folder {
+    fn make(plan: &RootPlan, number: u64) -> Result<Self, Errno> {
+        let folder = path(&plan.exec_root, &[&format!("{}{number}", plan.run)]);
+        rustix::fs::mkdir(&folder, DIRECTORY_MODE)?;
+        let make = |name| {
+            let path = path(&folder, &[name]);
+            rustix::fs::mkdir(&path, DIRECTORY_MODE)?;
+            directory_at(CWD, &path)
         };
+        let (upper, work) = (make(UPPER)?, make(WORK)?);
+        Ok(Self { path: folder, upper, work })
     }
-}
 
-/// One user and one group, whoever runs the server: inside 1000, outside the server's own.
-fn map_ids(outer: &Outer) -> Result<(), Errno> {
-    write_file(c"/proc/self/setgroups", b"deny")?;
-    write_file(c"/proc/self/uid_map", outer.user_map.as_bytes())?;
-    write_file(c"/proc/self/gid_map", outer.group_map.as_bytes())
-}
-
-/// Inside a user namespace of his own everybody is privileged, and much of the kernel is open to
-/// the privileged. The limit belongs to the writer's user namespace, not to the host.
-fn forbid_user_namespaces() -> Result<(), Errno> {
-    write_file(c"/proc/sys/user/max_user_namespaces", b"0")
-}
-
-pub(super) fn write_file(path: &CStr, content: &[u8]) -> Result<(), Errno> {
-    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&file, content).map(drop)
-}
-
-/// A new file, whatever was there before, only for the server's user. Appended to, so that two
-/// processes that share it do not overwrite each other.
-fn output(path: &CStr) -> Result<OwnedFd, Errno> {
-    match rustix::fs::unlinkat(CWD, path, rustix::fs::AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno),
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))
-}
-
-/// The sandbox's own /dev/null. Not the host's: as its owner, the host's root could change its mode
-/// through the descriptor. Without one, a pipe at its end.
-fn empty_input() -> Result<OwnedFd, Errno> {
-    match rustix::fs::open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-        Err(Errno::NOENT) => rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map(|(read, _write)| read),
-        opened => opened,
-    }
-}
-
-/// No program started from here can gain a capability.
-fn bound_capabilities() -> Result<(), Errno> {
-    rustix::thread::clear_ambient_capability_set()?;
-    for number in 0..u64::BITS {
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
-            Ok(()) => {}
-            // Past the last one that this kernel has.
-            Err(Errno::INVAL) => break,
-            Err(errno) => return Err(errno),
+    /// In the upper layer, unless it is there.
+    fn make_directory(&self, name: &CStr) -> Result<(), Errno> {
+        match rustix::fs::mkdirat(&self.upper, name, DIRECTORY_MODE) {
+            Err(Errno::EXIST) => Ok(()),
+            made => made,
         }
     }
-    Ok(())
+
+    /// One more for the kernel.
+    fn work_directory(&self, number: usize) -> Result<OwnedFd, Errno> {
+        let name = CString::new(number.to_string()).map_err(|_| Errno::INVAL)?;
+        rustix::fs::mkdirat(&self.work, &name, DIRECTORY_MODE)?;
+        directory_at(&self.work, &name)
+    }
+
+    /// Standard input is the sandbox's own /dev/null. Not the host's: as its owner, the host's root could
+    /// change its mode through the descriptor. Without one, a pipe at its end.
+    fn open_standard_files(&self) -> Result<(), Errno> {
+        let null = rustix::fs::open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let input = match null {
+            Err(Errno::NOENT) => rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?.0,
+            opened => opened?,
+        };
+        sys::become_standard(&input, 0)?;
+        for (name, number) in [(STDOUT, 1), (STDERR, 2)] {
+            // Appended to, so that two processes that share it do not overwrite each other.
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::open(path(&self.path, &[name]), flags, Mode::from_raw_mode(0o600))?;
+            sys::become_standard(&file, number)?;
+        }
+        Ok(())
+    }
 }
 
-/// No capability is left, and the memory of pid 1, which is a copy of the launcher's, cannot be
-/// read.
+/// `base/name/...`. Names are ours, so no NUL is in them; if one were, nothing of that name is there.
+pub(super) fn path(base: &CStr, names: &[&str]) -> CString {
+    let mut path = base.to_bytes().to_vec();
+    for name in names {
+        path.push(b'/');
+        path.extend(name.bytes().filter(|b| *b != 0));
+    }
+    CString::new(path).unwrap_or_default()
+}
+
+/// No capability is left. A warm init keeps its own, which it needs to clean up; executing a program
+/// takes them from the command, as for any other user.
 fn drop_privileges() -> Result<(), Errno> {
     let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
-/// Runs the command and reports its end.
-fn supervise(plan: &SandboxPlan, report: &OwnedFd) {
-    Report::Started { at: now() }.send(report);
-    let command = match exec::start(&plan.exec) {
-        Ok(pid) => pid,
-        Err(refusal) => {
-            let _ = rustix::io::write(rustix::stdio::stderr(), &refusal.message);
-            // As wait(2) would give it.
-            let status = refusal.code << 8;
-            Report::Ended { at: now(), status, usage: Usage::default(), left_running: 0 }.send(report);
-            return;
+/// Runs the command and says how it ended.
+fn supervise(run: &Run) -> Ended {
+    let started = sys::now();
+    let mut ended = Ended::without_a_run(How::Lost);
+    ended.setup = started.saturating_sub(run.asked);
+    let children = match Children::watch() {
+        Ok(children) => children,
+        Err(errno) => {
+            ended.how = Failure { step: "watching processes".to_owned(), errno }.how();
+            return ended;
         }
     };
-    while let Some(reaped) = sys::wait(-1, true) {
-        if reaped.pid == command {
-            let at = now();
-            let left_running = kill_the_rest();
-            Report::Ended { at, status: reaped.status, usage: reaped.usage, left_running }.send(report);
-            return;
+    match exec::start(&run.plan.exec, run.plan.file_bytes_max) {
+        Err(refusal) => {
+            let _ = rustix::io::write(rustix::stdio::stderr(), &refusal.message);
+            ended.how = How::Exited(refusal.code);
         }
+        Ok(command) => {
+            let deadline = started.saturating_add(run.plan.timeout);
+            let reaped = children.wait_for(command, deadline);
+            ended.wall = sys::now().saturating_sub(started);
+            ended.left_running = kill_the_rest();
+            (ended.how, ended.usage) = match reaped {
+                Some(reaped) => (how(reaped.status), reaped.usage),
+                None => (How::TimedOut, sys::usage_of_children()),
+            };
+        }
+    }
+    ended
+}
+
+fn how(status: i32) -> How {
+    if libc::WIFSIGNALED(status) {
+        How::Signaled(libc::WTERMSIG(status))
+    } else {
+        How::Exited(libc::WEXITSTATUS(status))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The resource limits of every command: constants, so that no result depends on the shell that
 //! started the server.
-use super::init::write_file;
+use super::root::write_file;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Open files: the kernel's own default for the hard limit, so that an ordinary user can always
@@ -12,9 +12,8 @@ const STACK_BYTES: u64 = 8 << 20;
 const STACK_BYTES_MAX: u64 = 64 << 20;
 /// Locked memory: the kernel's default before 5.16, the smaller one of the two in use.
 const LOCKED_BYTES_MAX: u64 = 64 << 10;
-/// Processes and threads of one sandbox: far more than a build needs, few enough that the machine
-/// survives a program that forks without end.
-const PROCESSES_MAX: u64 = 4096;
+/// The fewest processes that the kernel lets a PID namespace be bounded to, and then some.
+const NAMESPACE_PROCESSES_MIN: u32 = 320;
 /// Pending signals: the smallest the kernel computes for machines of 1 GiB and more.
 const PENDING_SIGNALS_MAX: u64 = 3800;
 /// Bytes in POSIX message queues: the kernel's default.
@@ -53,7 +52,7 @@ pub(super) fn apply() -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Bounds the processes of this sandbox. Not in the launcher, where the limit would count all
+/// Bounds the processes and threads of a root, of which one execution runs at a time. Not in the launcher, where the limit would count all
 /// processes of the server's user; in a user namespace it counts those of the namespace.
 ///
 /// The resource limit does not bind the host's root. Where a PID namespace has its own largest pid
@@ -61,11 +60,12 @@ pub(super) fn apply() -> rustix::io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn bound_processes(pid_max_is_ours: bool) -> rustix::io::Result<()> {
-    let ceiling = lower(Some(PROCESSES_MAX), getrlimit(Resource::Nproc).maximum);
+pub(super) fn bound_processes(processes_max: u32, pid_max_is_ours: bool) -> rustix::io::Result<()> {
+    let ceiling = lower(Some(processes_max.into()), getrlimit(Resource::Nproc).maximum);
     setrlimit(Resource::Nproc, Rlimit { current: ceiling, maximum: ceiling })?;
     if pid_max_is_ours {
-        write_file(c"/proc/sys/kernel/pid_max", PROCESSES_MAX.to_string().as_bytes())?;
+        let pids = processes_max.max(NAMESPACE_PROCESSES_MIN);
+        write_file(c"/proc/sys/kernel/pid_max", pids.to_string().as_bytes())?;
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ pub(super) fn start(exec: &Exec, own: Vec<CString>) -> Result<(i32, Observer), N
     let mut filter = filter::program();
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(unobservable)?;
-    let pid = match sys::fork_into(0).map_err(unobservable)? {
+    let pid = match sys::fork_into(0, None::<OwnedFd>).map_err(unobservable)? {
         Forked::Child => become_command(&program, &mut filter, &theirs),
         Forked::Parent { pid, .. } => pid,
     };

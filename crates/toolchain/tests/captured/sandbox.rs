@@ -1,15 +1,17 @@
 //! The real launcher with one toolchain mounted and nothing else of the host.
 use async_trait::async_trait;
-use lre_sandbox::{Ended, Exec, How, Reply, Request, SandboxPlan, Step, client, decode, encode};
+use lre_sandbox::{
+    Ended, Exec, How, Inputs, Network, Reply, RootPlan, Run, STDERR, STDOUT, SandboxPlan, Step, TREE, UPPER, client,
+    encode,
+};
 use lre_store::DiskStore;
 use lre_toolchain::{Input, Kind, Probe, Probed, Prober, Seen, Toolchain, look};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -25,24 +27,16 @@ pub struct Sandbox<'s> {
 }
 
 struct Launcher {
-    socket: UnixStream,
-    process: std::process::Child,
+    process: client::Launcher,
     runs: u64,
     /// Of all commands, in user mode and in the kernel.
     processor: Duration,
 }
 
-impl Drop for Launcher {
-    fn drop(&mut self) {
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        let _ = self.process.wait();
-    }
-}
-
 impl<'s> Sandbox<'s> {
     /// With this toolchain, whose tree is laid out at `root`.
     pub fn new(store: &'s DiskStore, root: &Path, toolchain: &Toolchain) -> Self {
-        let (socket, process) = client::spawn(&std::env::current_exe().unwrap(), &["launcher"]).unwrap();
+        let process = client::spawn(&std::env::current_exe().unwrap(), &["launcher"]).unwrap();
         let mut environment = toolchain.environment.clone();
         environment.extend(toolchain.path().map(|path| ("PATH".to_owned(), path)));
         environment
@@ -52,7 +46,7 @@ impl<'s> Sandbox<'s> {
             _ => vec![Step::BindReadOnly { host: text(root), inside: text(Path::new(&toolchain.mount())) }],
         };
         Self {
-            launcher: Mutex::new(Launcher { socket, process, runs: 0, processor: Duration::ZERO }),
+            launcher: Mutex::new(Launcher { process, runs: 0, processor: Duration::ZERO }),
             directory: tempfile::tempdir().unwrap(),
             store,
             toolchain: toolchain.clone(),
@@ -80,60 +74,67 @@ impl<'s> Sandbox<'s> {
         launcher.runs += 1;
         let id = launcher.runs;
         let at = self.directory.path().join(id.to_string());
-        for name in ["lower", "upper", "work"] {
-            fs::create_dir_all(at.join(name))?;
-        }
+        fs::create_dir_all(at.join(TREE))?;
         for Input { name, content, executable } in &probe.inputs {
-            let path = at.join("lower").join(name);
+            let path = at.join(TREE).join(name);
             fs::write(&path, content)?;
             fs::set_permissions(&path, Permissions::from_mode(if *executable { 0o555 } else { 0o444 }))?;
         }
-        let plan = self.plan(probe, &at)?;
-        launcher.socket.write_all(&encode(&Request::Run { id, plan: Box::new(plan) }).map_err(io::Error::other)?)?;
-        let mut length = [0; 4];
-        launcher.socket.read_exact(&mut length)?;
-        let mut body = vec![0; u32::from_le_bytes(length) as usize];
-        launcher.socket.read_exact(&mut body)?;
-        let Reply::Ended { id: ended_id, ended } = decode(&body).map_err(io::Error::other)?;
-        assert_eq!(ended_id, id);
+        let mut root = launcher.process.root(&self.root(&at))?;
+        let run = Run { asked: client::now(), plan: self.plan(probe)? };
+        root.write_all(&encode(&run).map_err(io::Error::other)?)?;
+        let ended = loop {
+            match client::reply(&root)? {
+                Some(Reply::Made { .. }) => {}
+                Some(Reply::Ended(ended)) => break ended,
+                None => return Err(io::Error::other("the root is gone")),
+            }
+        };
+        let at = at.join("run-0");
         launcher.processor += ended.usage.user + ended.usage.system;
         let exit_code = match &ended.how {
             How::Exited(code) => *code,
             How::Signaled(signal) => 128 + signal,
             other => return Err(io::Error::other(format!("{other:?}"))),
         };
-        let (stdout, stderr) = (fs::read(at.join("stdout"))?, fs::read(at.join("stderr"))?);
-        let read = |name: &String| Some((name.clone(), fs::read(at.join("upper").join(name)).ok()?.into()));
+        let (stdout, stderr) = (fs::read(at.join(STDOUT))?, fs::read(at.join(STDERR))?);
+        let read = |name: &String| Some((name.clone(), fs::read(at.join(UPPER).join(name)).ok()?.into()));
         let outputs = probe.outputs.iter().filter_map(read).collect();
         Ok((ended, Probed { exit_code, stdout, stderr, outputs }))
     }
 
-    fn plan(&self, probe: &Probe, at: &Path) -> io::Result<SandboxPlan> {
-        let mut steps = self.mounts.clone();
-        steps.extend([
-            Step::Tmpfs { inside: c"/tmp".into(), bytes_max: 1 << 30 },
-            Step::Dev,
-            Step::Proc,
-            Step::Overlay {
-                lower: text(&at.join("lower")),
-                upper: text(&at.join("upper")),
-                work: text(&at.join("work")),
-                inside: c"/lre/exec".into(),
-            },
-        ]);
+    fn root(&self, slot: &Path) -> RootPlan {
+        let mut kept = self.mounts.clone();
+        kept.push(Step::Dev);
+        let tmp = Step::Tmpfs { inside: c"/tmp".into(), mode: 0o1777, bytes_max: 1 << 30 };
+        RootPlan {
+            kept,
+            fresh: vec![Step::Proc { whole: false }, tmp],
+            slot: text(slot),
+            run: "run-".to_owned(),
+            exec_root: c"/lre/exec".into(),
+            inputs: Inputs::Overlay,
+            network: Network::Loopback,
+            fixed_addresses: true,
+            warm: None,
+            processes_max: 4096,
+            cgroup: None,
+        }
+    }
+
+    fn plan(&self, probe: &Probe) -> io::Result<SandboxPlan> {
         let mut environment = self.environment.clone();
         environment.extend(probe.environment.clone());
         let variables = environment.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
         Ok(SandboxPlan {
-            steps,
+            directories: Vec::new(),
             exec: Exec {
                 arguments: probe.arguments.iter().map(|a| CString::new(a.as_str())).collect::<Result<_, _>>()?,
                 environment: variables.collect::<Result<_, _>>()?,
                 directory: c"/lre/exec".into(),
             },
-            stdout: text(&at.join("stdout")),
-            stderr: text(&at.join("stderr")),
             timeout: Duration::from_secs(120),
+            file_bytes_max: None,
         })
     }
 }

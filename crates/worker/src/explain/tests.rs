@@ -23,7 +23,6 @@ fn only_what_failed_as_if_something_were_missing_is_run_again() {
         (How::Exited(1), second, &host),
         (How::Signaled(11), second, &strict),
         (How::TimedOut, second, &strict),
-        (How::Cancelled, second, &strict),
         (How::Lost, second, &strict),
     ] {
         assert!(look_again(&ended(how.clone(), wall), terms, false, unread).is_none(), "{how:?}");
@@ -34,7 +33,7 @@ fn only_what_failed_as_if_something_were_missing_is_run_again() {
     assert!(look_again(&failed, &strict, false, says("x.h: No such file or directory")).is_some());
     assert!(look_again(&ended(How::Exited(127), second), &strict, false, says("")).is_some());
     assert!(look_again(&ended(How::Exited(0), second * 11), &host, true, says("")).is_some(), "somebody asks");
-    assert!(look_again(&ended(How::Cancelled, second), &strict, true, unread).is_none());
+    assert!(look_again(&ended(How::Lost, second), &strict, true, unread).is_none());
 }
 
 #[test]

@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn processes_and_memory_are_weighed() {
         let dir = tempfile::tempdir().unwrap();
-        let own = Members::Descendants(std::process::id());
+        let own = Members::Descendants(std::sync::Arc::new(std::process::id().into()));
         let judge = |limits| {
             let subject = Subject { members: own.clone(), ..subject(dir.path(), limits) };
             Progress::new(Instant::now()).look(&subject, &round(Instant::now()))

@@ -12,7 +12,8 @@ mod tasks;
 mod watch;
 
 pub use machine::Machine;
-pub(crate) use watch::{Subject, Watch, Watcher};
+pub(crate) use tasks::Members;
+pub(crate) use watch::{Reserves, Subject, Watcher};
 
 use std::fmt;
 

@@ -5,12 +5,14 @@
 use super::machine::kibibytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How the processes of an execution are found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Members {
-    /// All below this process, and itself.
-    Descendants(u32),
+    /// All below this process, and itself; 0 as long as there is none.
+    Descendants(Arc<AtomicU32>),
     /// All that stand in this file, `cgroup.procs` of the slot's cgroup.
     Listed(PathBuf),
 }
@@ -40,7 +42,10 @@ impl Members {
 
     fn processes(&self) -> Vec<u32> {
         match self {
-            Self::Descendants(root) => descendants(*root),
+            Self::Descendants(root) => match root.load(Ordering::Relaxed) {
+                0 => Vec::new(),
+                root => descendants(root),
+            },
             Self::Listed(file) => numbers(&std::fs::read_to_string(file).unwrap_or_default()),
         }
     }
@@ -185,7 +190,7 @@ mod tests {
         let found = whole(descendants);
         assert_eq!(found.len(), 6, "{found:?}");
         assert_eq!(found, whole(descendants_by_parent));
-        let seen = Members::Descendants(root).look();
+        let seen = Members::Descendants(Arc::new(root.into())).look();
         assert_eq!((seen.processes.len(), seen.tasks), (6, 6));
         let once = shared_once(&seen.processes);
         assert!(once.anonymous_bytes > 0 && once.anonymous_bytes <= seen.memory_bytes, "{seen:?} {once:?}");
@@ -198,7 +203,7 @@ mod tests {
             child.wait().unwrap();
             child.id()
         };
-        let seen = Members::Descendants(gone).look();
+        let seen = Members::Descendants(Arc::new(gone.into())).look();
         assert_eq!((seen.tasks, seen.memory_bytes, shared_once(&[gone])), (0, 0, Shared::default()));
         assert_eq!(Members::Listed("/none".into()).look(), Seen::default());
     }
