@@ -52,6 +52,12 @@ impl Inodes {
     /// # Errors
     /// [`StoreError::Missing`] where the store does not have the blob; a full or failing disk.
     pub async fn path(&self, store: &dyn BlobStore, digest: Digest, executable: bool) -> Result<PathBuf, StoreError> {
+        if !executable
+            && let Some(path) = store.file_of(digest)
+            && self.is_linkable(&path, digest)
+        {
+            return Ok(path);
+        }
         let copy = self.copy_of(digest, executable);
         if is_copy(&copy, digest, executable) {
             return Ok(copy);
@@ -78,6 +84,12 @@ impl Inodes {
         }
         let written = tokio::task::spawn_blocking(write).await.map_err(|e| StoreError::Io(io::Error::other(e)))?;
         Ok(written?)
+    }
+
+    /// Whether a file of a store is where links can be made to it, and as long as it should be.
+    fn is_linkable(&self, path: &Path, digest: Digest) -> bool {
+        fs::symlink_metadata(path)
+            .is_ok_and(|m| m.is_file() && m.len() == digest.size_bytes() && m.dev() == self.device)
     }
 
     fn copy_of(&self, digest: Digest, executable: bool) -> PathBuf {

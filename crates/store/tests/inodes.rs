@@ -44,6 +44,21 @@ async fn plain_is_the_stores_own_file_and_executable_a_copy() {
     fs::hard_link(&plain, dir.path().join("linked too")).unwrap();
 }
 
+/// Also of what is in memory, as small blobs are that came a moment ago.
+#[tokio::test]
+async fn no_plain_file_of_the_store_is_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(&dir.path().join("store")).unwrap();
+    let inodes = Inodes::new(dir.path().join("store/inodes")).unwrap();
+    for n in 0..1000_u32 {
+        let bytes = Bytes::copy_from_slice(&n.to_le_bytes());
+        let digest = Digest::of(F, &bytes);
+        store.write(digest, bytes.into()).await.unwrap();
+        let path = inodes.path(&store, digest, false).await.unwrap();
+        assert!(path.starts_with(store.directory().join("blobs")), "{n} is {}", path.display());
+    }
+}
+
 #[tokio::test]
 async fn blobs_without_a_file_are_copied() {
     let dir = tempfile::tempdir().unwrap();
