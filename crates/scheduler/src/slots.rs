@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 /// Room for one execution, as an index: `0..slots`.
 pub type Slot = usize;
 
-/// What a slot keeps warm. The closer the last execution of a slot is to the next one, the less is
+/// What an execution leaves in its slot. The closer it is to the next one, the less is
 /// to be laid out again (LIMITS 2: what differs between two inputs costs, what is equal does not).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Affinity {
@@ -23,17 +23,36 @@ pub struct Affinity {
 /// added: 2 ms against 20 us.
 const SANDBOX_FILES: u64 = 100;
 
-/// What a slot costs that has `last` in it, in files; less is better. One that never ran anything has an empty
-/// tree and no sandbox.
-fn cost(last: Option<&Affinity>, next: &Affinity) -> u64 {
-    let Some(last) = last else { return Sketch::default().distance(&next.sketch).saturating_add(SANDBOX_FILES) };
-    let files = if last.inputs == next.inputs { 0 } else { last.sketch.distance(&next.sketch) };
-    files.saturating_add(if last.same_sandbox(next) { 0 } else { SANDBOX_FILES })
-}
+/// How many sandboxes a slot keeps, each with the input tree that it ran over last; the worker has as many.
+const SANDBOXES_MAX: usize = 4;
 
 impl Affinity {
     fn same_sandbox(&self, other: &Self) -> bool {
         (&self.toolchains, &self.terms) == (&other.toolchains, &other.terms)
+    }
+}
+
+impl Room {
+    fn ready(&self, next: &Affinity) -> Option<&Affinity> {
+        self.kept.iter().find(|kept| kept.same_sandbox(next))
+    }
+
+    /// What the slot costs for `next`, in files; less is better. Without a sandbox there is no tree either.
+    fn cost(&self, next: &Affinity) -> u64 {
+        match self.ready(next) {
+            Some(kept) if kept.inputs == next.inputs => 0,
+            Some(kept) => kept.sketch.distance(&next.sketch),
+            None => Sketch::default().distance(&next.sketch).saturating_add(SANDBOX_FILES),
+        }
+    }
+
+    fn take(&mut self, next: &Affinity, turn: u64) {
+        (self.taken, self.turn) = (true, turn);
+        self.kept.retain(|kept| !kept.same_sandbox(next));
+        if self.kept.len() >= SANDBOXES_MAX {
+            self.kept.remove(0);
+        }
+        self.kept.push(next.clone());
     }
 }
 
@@ -44,16 +63,18 @@ pub(crate) struct Slots {
     turn: u64,
 }
 
+#[derive(Default)]
 struct Room {
     taken: bool,
-    last: Option<Affinity>,
+    /// What it keeps, the latest at the end.
+    kept: Vec<Affinity>,
     /// When it was last given, counted in grants; 0: never.
     turn: u64,
 }
 
 impl Slots {
     pub(crate) fn new(count: usize) -> Self {
-        let slots = (0..count).map(|_| Room { taken: false, last: None, turn: 0 }).collect();
+        let slots = (0..count).map(|_| Room::default()).collect();
         Self { slots, free: count, turn: 0 }
     }
 
@@ -66,11 +87,10 @@ impl Slots {
     /// anything, then the one used longest ago, so that what is warm elsewhere stays warm.
     pub(crate) fn take(&mut self, next: &Affinity) -> Option<Slot> {
         let worth = |room: &Room| {
-            let last = room.last.as_ref();
-            let ready = last.is_some_and(|last| last.same_sandbox(next));
-            let same = ready && last.is_some_and(|last| last.inputs == next.inputs);
-            let recent = if ready { room.turn } else { u64::MAX - room.turn };
-            (Reverse(cost(last, next)), same, ready, recent)
+            let ready = room.ready(next);
+            let same = ready.is_some_and(|kept| kept.inputs == next.inputs);
+            let recent = if ready.is_some() { room.turn } else { u64::MAX - room.turn };
+            (Reverse(room.cost(next)), same, ready.is_some(), recent)
         };
         let (slot, _) = self
             .slots
@@ -81,7 +101,7 @@ impl Slots {
             .max_by_key(|(slot, room)| (worth(room), Reverse(*slot)))?;
         self.turn += 1;
         self.free -= 1;
-        self.slots[slot] = Room { taken: true, last: Some(next.clone()), turn: self.turn };
+        self.slots[slot].take(next, self.turn);
         Some(slot)
     }
 
@@ -164,7 +184,7 @@ mod tests {
             }
             // As it was before.
             for (slot, files) in [0..1000, 5000..5004, 3000..4000].into_iter().enumerate() {
-                slots.slots[slot].last = Some(tree(files));
+                slots.slots[slot].kept = vec![tree(files)];
             }
             seen[0]
         };
@@ -173,6 +193,25 @@ mod tests {
         assert_eq!(best(2700..3700), 2, "most of it is there");
         assert_eq!(best(9000..9003), 1, "like none: the least is to be removed");
         assert_eq!(best(5001..5004), 1);
+    }
+
+    /// An action with other tools in between costs a slot nothing of what it keeps, up to a limit.
+    #[test]
+    fn a_slot_keeps_several_sandboxes() {
+        let mut slots = Slots::new(2);
+        let mut take = |next: &Affinity| {
+            let slot = slots.take(next).unwrap();
+            slots.give_back(slot);
+            slot
+        };
+        let gcc = tree(0..1000);
+        assert_eq!(take(&gcc), 0);
+        for other in ["javac", "rustc", "node"] {
+            assert_eq!(take(&like(other, "a")), 1, "{other}: 0 was used later");
+            assert_eq!(take(&gcc), 0);
+        }
+        (0..20).for_each(|n| drop(take(&like(&n.to_string(), "a"))));
+        assert_eq!(take(&like("19", "a")), take(&like("19", "a")));
     }
 
     /// A sandbox is made in 2 ms; a tree of thousands of files takes longer, and whoever needs it next takes as long.
