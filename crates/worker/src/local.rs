@@ -7,10 +7,11 @@ use crate::rooms::{ROOT_KEPT, Rooms};
 use crate::slot_tree::remove_tree;
 use crate::{ExecutionLimits, Executor, Failure, Outcome, Work};
 use async_trait::async_trait;
+use lre_sandbox::cgroup::SlotCgroup;
 use lre_store::{BlobStore, Inodes};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ pub struct LocalExecutor {
     limits: ExecutionLimits,
     watcher: Watcher,
     slots: Arc<Slots>,
+    /// Of each slot, where the server was given one. After the slots: who is in them is dropped first.
+    cgroups: Vec<Option<SlotCgroup>>,
 }
 
 /// The scheduler grants a slot to one execution at a time; the lock makes that certain.
@@ -67,6 +70,7 @@ impl LocalExecutor {
         let slots = Arc::new(slots.collect());
         tokio::spawn(rest(Arc::downgrade(&slots)));
         Ok(Self {
+            cgroups: (0..slots.len()).map(|slot| cgroup(options.cgroup.as_deref()?, slot, &options.limits)).collect(),
             slots,
             toolchains: ReadyToolchains::new(trees),
             watcher: Watcher::start(&directory, Reserves::of_machine(Machine::look()?.memory_bytes))?,
@@ -80,6 +84,8 @@ impl LocalExecutor {
     async fn stages(&self, work: Work, cancel: &CancellationToken) -> Result<Outcome, Failure> {
         let slot = self.slots.get(work.slot).ok_or_else(|| Failure::Sandbox(format!("no slot {}", work.slot)))?;
         let mut rooms = slot.lock().await;
+        let cgroup = self.cgroups.get(work.slot).and_then(Option::as_ref);
+        let before = cgroup.map(SlotCgroup::held);
         let dressing = Dressing {
             store: self.store.as_ref(),
             inodes: &self.inodes,
@@ -87,11 +93,28 @@ impl LocalExecutor {
             launcher: &self.launcher,
             limits: self.limits,
             rooms: &mut rooms,
+            cgroup,
         };
         let prepared = dressing.prepare(work).await?;
-        let ran = prepared.run(&self.watcher, cancel).await?;
+        let mut ran = prepared.run(&self.watcher, cancel).await?;
+        // The kernel kills everybody in it at once, the root too, so that nobody is left to say why.
+        if cgroup.map(SlotCgroup::held).zip(before).is_some_and(|(now, before)| now.killed > before.killed) {
+            ran.was_out_of_memory();
+        }
         Ok(ran.collect(self.store.as_ref()).await)
     }
+}
+
+/// The cgroup of a slot; none where the kernel does not let us limit it, and then all is watched.
+fn cgroup(given: &Path, slot: usize, limits: &ExecutionLimits) -> Option<SlotCgroup> {
+    let made = SlotCgroup::make(given, slot).and_then(|cgroup| {
+        cgroup.limit(limits.memory_bytes_max, limits.processes_held().into())?;
+        Ok(cgroup)
+    });
+    made.inspect_err(|error| {
+        tracing::warn!(given = %given.display(), %error, "no limits by the cgroup: memory and processes are watched");
+    })
+    .ok()
 }
 
 /// Ends the roots that are not used, as long as the slots are there.

@@ -14,9 +14,9 @@ pub const EXEC_ROOT: &str = "/lre/exec";
 
 /// Most bytes that an action may keep in /tmp. It is memory, and `-pipe`-less compilers put their
 /// assembler files there; a link-time optimisation of a large program stays below 2 GiB.
-const TMP_BYTES_MAX: u64 = 4 << 30;
+pub(crate) const TMP_BYTES_MAX: u64 = 4 << 30;
 /// Most bytes of /dev/shm: what container engines give.
-const SHARED_MEMORY_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const SHARED_MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// The home that can be written, of the policies that have one.
 const HOME: &str = "/home/lre";
 
@@ -89,7 +89,7 @@ pub(crate) fn root(
         },
         fixed_addresses: terms.policy != Policy::Compat1,
         warm: terms.warm.clone(),
-        processes_max: u32::try_from(limits.processes_max).unwrap_or(u32::MAX),
+        processes_max: limits.processes_held(),
         cgroup: None,
     })
 }
@@ -125,7 +125,7 @@ pub(crate) fn execution(
         environment: variables.collect::<Result<_, _>>()?,
         directory: CString::new(inside(&command.working_directory.to_string()))?,
     };
-    Ok(SandboxPlan { directories, exec, timeout, file_bytes_max: Some(limits.disk_bytes_max) })
+    Ok(SandboxPlan { directories, exec, timeout, file_bytes_max: Some(limits.file_bytes_max()) })
 }
 
 /// REAPI: exactly the variables of the Command, "plus documented defaults" (PROTOCOL, 67 and 68).
@@ -187,7 +187,7 @@ mod tests {
              each time tmpfs /dev/shm mode 1777 at most 67108864 bytes\n\
              each time overlay /N/upper over /tree -> /lre/exec\n\
              network loopback\n\
-             at most 4096 processes\n"
+             at most 4608 processes\n"
         );
         let plan = execution(
             &command,

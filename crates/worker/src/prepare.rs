@@ -10,6 +10,7 @@ use crate::run_directory::RunDirectory;
 use crate::{Failure, Work};
 use lre_model::{Command, Invalid, Network, Node, OutputPath, RelPath, Subtree};
 use lre_sandbox::SandboxPlan;
+use lre_sandbox::cgroup::SlotCgroup;
 use lre_store::{BlobStore, Inodes, StoreError};
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -37,6 +38,8 @@ pub(crate) struct Dressing<'a> {
     pub limits: ExecutionLimits,
     /// Of the slot that was granted.
     pub rooms: &'a mut Rooms,
+    /// Of that slot.
+    pub cgroup: Option<&'a SlotCgroup>,
 }
 
 impl<'a> Dressing<'a> {
@@ -51,8 +54,9 @@ impl<'a> Dressing<'a> {
         let toolchains: Vec<_> = toolchains.iter().map(AsRef::as_ref).collect();
         let host = (work.terms.network == Network::Host).then(host_network);
         let wanted = plan::root(&toolchains, &work.terms, &limits, host.as_ref());
-        let room =
-            self.rooms.get(wanted.map_err(|e| Invalid::new("platform", e))?).map_err(|e| laying_out(e.into()))?;
+        let mut wanted = wanted.map_err(|e| Invalid::new("platform", e))?;
+        wanted.cgroup = self.cgroup.map(|cgroup| limited(cgroup, &limits)).transpose()?;
+        let room = self.rooms.get(wanted).map_err(|e| laying_out(e.into()))?;
         let (inputs, directories) = if work.terms.mutates_inputs {
             (Arc::clone(&loaded.inputs), writable.made)
         } else {
@@ -69,6 +73,13 @@ impl<'a> Dressing<'a> {
         })?;
         Ok(Prepared { work, limits, root, directory, plan, fetch_started, fetch_completed })
     }
+}
+
+/// The path of a cgroup, which has these limits now.
+fn limited(cgroup: &SlotCgroup, limits: &ExecutionLimits) -> Result<CString, Failure> {
+    let limited = cgroup.limit(limits.memory_bytes_max, limits.processes_held().into());
+    let path = limited.and_then(|()| plan::host(cgroup.path()).map_err(Into::into));
+    path.map_err(|e| Failure::Sandbox(format!("the cgroup {} cannot be limited: {e}", cgroup.path().display())))
 }
 
 /// How the host finds names; what it has not is empty.

@@ -46,7 +46,7 @@ impl Root {
 
     /// The processes of its executions, and its own.
     pub(crate) fn members(&self) -> Members {
-        Members::Descendants(Arc::clone(&self.pid))
+        Members(Arc::clone(&self.pid))
     }
 
     /// Whether it can be given an execution. One that was killed while nobody used it is found out here.

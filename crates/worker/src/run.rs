@@ -1,6 +1,6 @@
 //! The furnace, seen from this side: a prepared execution runs once, a run is collected once.
 use crate::collect::{self, Gathered};
-use crate::limits::{Breach, Subject, Watcher};
+use crate::limits::{self, Breach, ExecutionLimits, Limited, Subject, Watcher};
 use crate::prepare::Prepared;
 use crate::root::Over;
 use crate::run_directory::RunDirectory;
@@ -18,6 +18,7 @@ const EXIT_KILLED: i32 = 128 + 9;
 /// Over, with no process left.
 pub(crate) struct Ran {
     work: Work,
+    limits: ExecutionLimits,
     directory: RunDirectory,
     fetch: (SystemTime, SystemTime),
     over: Over<Stop>,
@@ -61,11 +62,17 @@ impl Prepared<'_> {
             Over::Ended(ended) => (asked + ended.setup, asked + ended.setup + ended.wall),
             Over::Stopped(_) => (asked, SystemTime::now()),
         };
-        Ok(Ran { work, directory, fetch: (fetch_started, fetch_completed), over, started, completed })
+        Ok(Ran { work, limits, directory, fetch: (fetch_started, fetch_completed), over, started, completed })
     }
 }
 
 impl Ran {
+    /// The kernel ended it, at the limit of its memory.
+    pub(crate) fn was_out_of_memory(&mut self) {
+        let limit = self.limits.memory_bytes_max;
+        self.over = Over::Stopped(Stop::Limited(Breach { what: Limited::Memory, limit, seen: limit }));
+    }
+
     /// Stores what it left and says how it went.
     pub(crate) async fn collect(self, store: &dyn BlobStore) -> Outcome {
         let (exit_code, failure) = match self.ending() {
@@ -93,6 +100,10 @@ impl Ran {
             Over::Stopped(Stop::Cancelled) => return Err(Failure::Cancelled),
             Over::Stopped(Stop::Limited(breach)) => return Ok((EXIT_KILLED, Some(Failure::Limit(*breach)))),
         };
+        let (stdout, stderr) = (self.directory.stdout(), self.directory.stderr());
+        if let Some(breach) = limits::too_much(&ended.how, &self.limits, &stdout, &stderr) {
+            return Ok((EXIT_KILLED, Some(Failure::Limit(breach))));
+        }
         match &ended.how {
             How::Exited(code) => Ok((*code, None)),
             How::Signaled(signal) => Ok((128 + signal, None)),
@@ -117,7 +128,12 @@ impl Ran {
         let (stdout, stderr, upper) = (directory.stdout(), directory.stderr(), directory.upper());
         let reading = |e: std::io::Error| Failure::Store { doing: "reading what the command wrote", source: e.into() };
         let little = collect::is_little([&stdout, &stderr], &upper, &loaded.inputs, &loaded.command);
+        let output_bytes_max = self.limits.output_bytes_max;
         let work = move || {
+            let cut = limits::cut(&stdout, output_bytes_max).and(limits::cut(&stderr, output_bytes_max));
+            if let Err(error) = cut {
+                tracing::warn!(%error, "an output that is too long could not be cut");
+            }
             let function = loaded.action.digest.0.function();
             let streams = (collect::stream(&stdout, function), collect::stream(&stderr, function));
             let gathered = outputs.then(|| collect::gather(&upper, &loaded.inputs, &loaded.command));
@@ -142,11 +158,13 @@ impl Ran {
 
     fn message(&self) -> String {
         let Over::Ended(ended) = &self.over else { return String::new() };
-        match ended.left_running {
-            0 => String::new(),
-            1 => "1 process was still running when the command ended, and was killed".to_owned(),
-            n => format!("{n} processes were still running when the command ended, and were killed"),
-        }
+        let left = match ended.left_running {
+            0 => None,
+            1 => Some("1 process was still running when the command ended, and was killed".to_owned()),
+            n => Some(format!("{n} processes were still running when the command ended, and were killed")),
+        };
+        let limit = limits::explain(&ended.how, &self.limits, &self.directory.stderr());
+        left.into_iter().chain(limit).collect::<Vec<_>>().join("\n")
     }
 
     fn metadata(&self, upload_started: SystemTime) -> wire::ExecutedActionMetadata {

@@ -4,9 +4,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What an entry costs beside its blocks: an inode and a name. Without it a million empty files would be
-/// nothing.
-const ENTRY_BYTES: u64 = 512;
+/// What an entry counts at least: the block of a file that has anything in it. A million empty files are not
+/// nothing either: each is an inode, a name, and work for whoever removes it.
+pub(super) const ENTRY_BYTES: u64 = 4096;
 /// The unit of `st_blocks`, whatever the file system's own block is.
 const BLOCK_BYTES: u64 = 512;
 
@@ -19,6 +19,12 @@ pub(super) struct Free {
 }
 
 impl Free {
+    /// How much somebody has written since `before`, at least.
+    pub(super) fn written_since(self, before: Self) -> u64 {
+        let inodes = before.inodes.zip(self.inodes).map_or(0, |(before, now)| before.saturating_sub(now));
+        before.bytes.saturating_sub(self.bytes).max(inodes * ENTRY_BYTES)
+    }
+
     /// Looks: one system call.
     pub(super) fn on(directory: &Path) -> io::Result<Self> {
         let all = rustix::fs::statvfs(directory)?;
@@ -63,7 +69,8 @@ impl Walk {
                 Some(Err(_)) => (self.blind, self.current) = (true, None),
                 Some(Ok(entry)) => {
                     let Ok(metadata) = entry.metadata() else { continue };
-                    self.bytes += ENTRY_BYTES + metadata.blocks() * BLOCK_BYTES / metadata.nlink().max(1);
+                    let links = if metadata.is_dir() { 1 } else { metadata.nlink().max(1) };
+                    self.bytes += (metadata.blocks() * BLOCK_BYTES / links).max(ENTRY_BYTES);
                     if metadata.is_dir() {
                         self.pending.push(directory.join(entry.file_name()));
                     }
@@ -112,6 +119,10 @@ mod tests {
         assert!(!whole(&dir.path().join("none")).blind);
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(whole(&dir.path().join("file")).blind);
+        let free = Free { bytes: 100_000, inodes: Some(50) };
+        for (bytes, inodes, written) in [(90_000, 50, 10_000), (100_000, 40, 10 * ENTRY_BYTES), (200_000, 60, 0)] {
+            assert_eq!(Free { bytes, inodes: Some(inodes) }.written_since(free), written);
+        }
         let free = Free::on(dir.path()).unwrap();
         assert!(free.bytes > 0 && Free::on(Path::new("/none")).is_err(), "{free:?}");
     }

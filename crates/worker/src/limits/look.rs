@@ -1,6 +1,6 @@
 //! One look at one execution, and what is remembered of it until the next.
 use super::disk::Walk;
-use super::open_files::{self, Nameless};
+use super::open_files;
 use super::tasks::{Members, shared_once};
 use super::{Breach, ExecutionLimits, Limited};
 use std::path::PathBuf;
@@ -15,11 +15,16 @@ const INTERVAL_MAX: Duration = Duration::from_millis(500);
 const MEMORY_BYTES_PER_SECOND: u64 = 4 << 30;
 /// Faster than this nobody writes files, in bytes a second: page cache of one process.
 const WRITTEN_BYTES_PER_SECOND: u64 = 2 << 30;
-/// How often the dear looks are made that nothing has asked for: open files without a name, and a walk
-/// through the upper layer although the disk has not become fuller (somebody else may have freed as much).
+/// How often the upper layer is walked through although the disk has not become fuller: somebody else may have
+/// freed as much.
 const THOROUGH_INTERVAL: Duration = Duration::from_secs(10);
 /// Entries of the upper layer that are looked at in one go, some 40 ms.
 const WALK_ENTRIES: usize = 20_000;
+
+/// Where a sandbox has file systems in memory, of which each is bounded and all together count.
+const PLACES_IN_MEMORY: [&str; 3] = ["tmp", "dev/shm", "home/lre"];
+/// The root of the sandbox and its init.
+const OUR_TASKS: u64 = 2;
 
 /// What is watched.
 #[derive(Debug)]
@@ -100,16 +105,14 @@ impl Progress {
             next = next.min(time_for(room, WRITTEN_BYTES_PER_SECOND));
         }
         let processes = subject.members.look();
-        room(Limited::Processes, subject.limits.processes_max, processes.tasks)?;
-        let mut nameless = Nameless::default();
-        if thorough {
-            nameless = open_files::nameless(&processes.processes);
-        }
-        self.memory_bytes = processes.memory_bytes.max(nameless.memory_bytes);
+        room(Limited::Processes, subject.limits.processes_max, processes.tasks.saturating_sub(OUR_TASKS))?;
+        let nameless = open_files::nameless(&processes.processes);
+        let files = open_files::in_memory(&processes.processes, &PLACES_IN_MEMORY) + nameless.memory_bytes;
+        self.memory_bytes = processes.memory_bytes + files;
         if self.memory_bytes > subject.limits.memory_bytes_max || round.short {
             let exact = shared_once(&processes.processes);
             // What is mapped of a file in memory is in both.
-            self.memory_bytes = exact.anonymous_bytes + exact.mapped_bytes.max(nameless.memory_bytes);
+            self.memory_bytes = exact.anonymous_bytes + exact.mapped_bytes.max(files);
         }
         let memory = room(Limited::Memory, subject.limits.memory_bytes_max, self.memory_bytes)?;
         let disk = self.look_at_disk(subject, thorough, nameless.disk_bytes)?;
@@ -122,6 +125,8 @@ impl Progress {
     fn look_at_disk(&mut self, subject: &Subject, thorough: bool, nameless_bytes: u64) -> Result<u64, Breach> {
         let limit = subject.limits.disk_bytes_max;
         let at_most = self.walked_bytes.saturating_add(self.unseen_bytes);
+        room(Limited::Disk, limit, nameless_bytes)?;
+        let at_most = at_most.max(nameless_bytes);
         if self.walk.is_none() && !thorough && at_most <= limit {
             return Ok(limit - at_most);
         }
@@ -165,7 +170,7 @@ mod tests {
     fn subject(directory: &Path, limits: ExecutionLimits) -> Subject {
         let file = |name| directory.join(name);
         std::fs::create_dir_all(file("upper")).unwrap();
-        let members = Members::Listed(file("none"));
+        let members = Members(std::sync::Arc::default());
         Subject { limits, stdout: file("stdout"), stderr: file("stderr"), upper: file("upper"), members }
     }
 
@@ -209,7 +214,7 @@ mod tests {
         progress.look(&subject, &round(now)).unwrap();
         progress.somebody_wrote(2 << 20);
         let breach = progress.look(&subject, &round(now)).unwrap_err();
-        assert!(breach.what == Limited::Disk && breach.seen > 2 << 20, "{breach:?}");
+        assert!(breach.what == Limited::Disk && breach.seen >= 2 << 20, "{breach:?}");
         // Nobody said that the disk has become fuller; it is noticed a little later.
         let mut progress = Progress::new(now + THOROUGH_INTERVAL);
         progress.thorough = now + THOROUGH_INTERVAL;
@@ -220,7 +225,7 @@ mod tests {
     #[test]
     fn processes_and_memory_are_weighed() {
         let dir = tempfile::tempdir().unwrap();
-        let own = Members::Descendants(std::sync::Arc::new(std::process::id().into()));
+        let own = Members(std::sync::Arc::new(std::process::id().into()));
         let judge = |limits| {
             let subject = Subject { members: own.clone(), ..subject(dir.path(), limits) };
             Progress::new(Instant::now()).look(&subject, &round(Instant::now()))

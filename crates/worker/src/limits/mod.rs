@@ -4,6 +4,7 @@
 //! and processes, the size of one file, the pids of a PID namespace) it is asked to hold; the rest is
 //! watched while an execution runs ([`watch`]), and whoever takes more is killed and told which limit
 //! it was. An execution that ends within [`watch::GRACE`] pays for none of this.
+mod after;
 mod disk;
 mod look;
 mod machine;
@@ -11,6 +12,7 @@ mod open_files;
 mod tasks;
 mod watch;
 
+pub(crate) use after::{cut, explain, too_much};
 pub use machine::Machine;
 pub(crate) use tasks::Members;
 pub(crate) use watch::{Reserves, Subject, Watcher};
@@ -62,6 +64,20 @@ impl ExecutionLimits {
     /// /proc is not mounted.
     pub fn of_this_machine() -> std::io::Result<Self> {
         Ok(Self::of_machine(Machine::look()?.memory_bytes))
+    }
+
+    /// How many processes and threads the kernel is asked for: some more than there may be, so that who has
+    /// too many is seen to have them, and told. Half a thousand, because a PID namespace gives the first 300
+    /// numbers only once.
+    #[must_use]
+    pub fn processes_held(&self) -> u32 {
+        u32::try_from(self.processes_max).unwrap_or(u32::MAX).saturating_add(512)
+    }
+
+    /// The size of one file, which the kernel holds. It cannot tell stdout from others.
+    #[must_use]
+    pub fn file_bytes_max(&self) -> u64 {
+        self.disk_bytes_max.max(self.output_bytes_max)
     }
 
     /// These, and where the other says less, that.
@@ -159,7 +175,7 @@ impl fmt::Display for Bytes {
         let Some((shift, unit)) = UNITS.into_iter().find(|(shift, _)| self.0 >> shift != 0) else {
             return write!(f, "{} bytes", self.0);
         };
-        let tenths = u128::from(self.0) * 10 >> shift;
+        let tenths = (u128::from(self.0) * 10) >> shift;
         if u128::from(self.0) * 10 == tenths << shift && tenths % 10 == 0 {
             write!(f, "{} {unit}", tenths / 10)
         } else {

@@ -1,5 +1,5 @@
-//! Files without a name that an execution holds open: no walk through directories finds them, and they take
-//! as much as others do.
+//! Files of an execution that no walk through its upper layer finds: those without a name that it holds open,
+//! which take as much as others do, and those in its file systems in memory.
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -40,10 +40,28 @@ pub(super) fn nameless(processes: &[u32]) -> Nameless {
     sum
 }
 
+/// What the file systems in memory hold that these processes see at `places`, relative to their root.
+pub(super) fn in_memory(processes: &[u32], places: &[&str]) -> u64 {
+    // The command's own come last, and in those an ordinary user may look.
+    let seen = processes.iter().rev().find_map(|pid| {
+        let root = format!("/proc/{pid}/root");
+        std::fs::metadata(&root).ok().map(|_| root)
+    });
+    let Some(root) = seen else { return 0 };
+    let used = |place: &&str| match rustix::fs::statfs(format!("{root}/{place}")) {
+        Ok(all) if number(all.f_type) == TMPFS => (all.f_blocks - all.f_bfree) * number(all.f_bsize).unsigned_abs(),
+        _ => 0,
+    };
+    places.iter().map(used).sum()
+}
+
 fn kind(path: &Path) -> Option<i64> {
-    // Whatever the machine's type for it: the numbers themselves have 32 bits.
-    #[expect(clippy::unnecessary_cast, reason = "its type differs between machines")]
-    rustix::fs::statfs(path).ok().map(|all| all.f_type as i64)
+    rustix::fs::statfs(path).ok().map(|all| number(all.f_type))
+}
+
+/// Whatever the machine's type for it.
+fn number(word: impl Into<i64>) -> i64 {
+    word.into()
 }
 
 #[cfg(test)]
@@ -63,5 +81,18 @@ mod tests {
         assert!((4 << 20..5 << 20).contains(&(held - before)), "{held}");
         drop((file, second));
         assert_eq!(nameless(&own).memory_bytes, before);
+    }
+
+    /// Here there may be none; where there is one, what is written into it is seen.
+    #[test]
+    fn a_file_system_in_memory_is_weighed() {
+        let own = [std::process::id()];
+        assert_eq!(in_memory(&own, &["proc", "not-there"]), 0);
+        assert_eq!(in_memory(&[], &["dev/shm"]), 0);
+        let Ok(mut file) = tempfile::NamedTempFile::new_in("/dev/shm") else { return };
+        file.write_all(&vec![1; 4 << 20]).unwrap();
+        if kind(Path::new("/dev/shm")) == Some(TMPFS) {
+            assert!(in_memory(&own, &["dev/shm"]) >= 4 << 20);
+        }
     }
 }

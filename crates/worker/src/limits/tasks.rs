@@ -4,18 +4,13 @@
 //! descends from it is who belongs to it, and nobody can leave.
 use super::machine::kibibytes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How the processes of an execution are found.
+/// The processes of an execution: all below this one, and itself; 0 as long as there is none.
 #[derive(Debug, Clone)]
-pub(crate) enum Members {
-    /// All below this process, and itself; 0 as long as there is none.
-    Descendants(Arc<AtomicU32>),
-    /// All that stand in this file, `cgroup.procs` of the slot's cgroup.
-    Listed(PathBuf),
-}
+pub(crate) struct Members(pub Arc<AtomicU32>);
 
 /// What was found at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,12 +36,9 @@ impl Members {
     }
 
     fn processes(&self) -> Vec<u32> {
-        match self {
-            Self::Descendants(root) => match root.load(Ordering::Relaxed) {
-                0 => Vec::new(),
-                root => descendants(root),
-            },
-            Self::Listed(file) => numbers(&std::fs::read_to_string(file).unwrap_or_default()),
+        match self.0.load(Ordering::Relaxed) {
+            0 => Vec::new(),
+            root => descendants(root),
         }
     }
 }
@@ -179,18 +171,21 @@ mod tests {
         let tree = Tree::of("exec 3<&0; (cat <&3 & cat <&3 & wait) & cat <&3 & sh -c 'echo ready'; cat <&3; wait");
         let root = tree.0.id();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        let whole = |of: fn(u32) -> Vec<u32>| loop {
+        let sorted = |of: fn(u32) -> Vec<u32>| {
             let mut found = of(root);
             found.sort_unstable();
-            if found.len() == 6 || std::time::Instant::now() > deadline {
-                return found;
-            }
-            std::thread::yield_now();
+            found
         };
-        let found = whole(descendants);
-        assert_eq!(found.len(), 6, "{found:?}");
-        assert_eq!(found, whole(descendants_by_parent));
-        let seen = Members::Descendants(Arc::new(root.into())).look();
+        // The shell has said so before the last of them was there, and one was another before.
+        loop {
+            let (found, again) = (sorted(descendants), sorted(descendants_by_parent));
+            if found.len() == 6 && found == again {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{found:?} {again:?}");
+            std::thread::yield_now();
+        }
+        let seen = Members(Arc::new(root.into())).look();
         assert_eq!((seen.processes.len(), seen.tasks), (6, 6));
         let once = shared_once(&seen.processes);
         assert!(once.anonymous_bytes > 0 && once.anonymous_bytes <= seen.memory_bytes, "{seen:?} {once:?}");
@@ -203,9 +198,9 @@ mod tests {
             child.wait().unwrap();
             child.id()
         };
-        let seen = Members::Descendants(Arc::new(gone.into())).look();
+        let seen = Members(Arc::new(gone.into())).look();
         assert_eq!((seen.tasks, seen.memory_bytes, shared_once(&[gone])), (0, 0, Shared::default()));
-        assert_eq!(Members::Listed("/none".into()).look(), Seen::default());
+        assert_eq!(Members(Arc::default()).look(), Seen::default());
     }
 
     #[test]
