@@ -14,6 +14,18 @@ use tokio_util::sync::CancellationToken;
 
 pub const F: DigestFunction = DigestFunction::Sha256;
 
+/// The program that is the launcher.
+pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_lre-worker-test-launcher");
+/// Names another copy of it, for a user who cannot come to that one.
+pub const LAUNCHER_VARIABLE: &str = "LRE_WORKER_TEST_LAUNCHER";
+
+/// How an execution is asked for, beside its command.
+pub struct Asked {
+    pub slot: usize,
+    pub terms: Terms,
+    pub timeout: Duration,
+}
+
 pub struct World {
     pub store: Arc<DiskStore>,
     pub executor: LocalExecutor,
@@ -31,25 +43,35 @@ pub enum In {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with(1, ExecutionLimits::of_this_machine().unwrap()).await
+    }
+
+    /// A world with so many slots and these limits.
+    pub async fn with(slots: usize, limits: ExecutionLimits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path().join("store");
         let store = Arc::new(DiskStore::open(&at).unwrap());
         let inodes = Arc::new(Inodes::new(at.join("inodes")).unwrap());
-        let launcher =
-            LauncherProgram { program: env!("CARGO_BIN_EXE_lre-worker-test-launcher").into(), arguments: vec![] };
-        let limits = ExecutionLimits::of_this_machine().unwrap();
+        let program = std::env::var_os(LAUNCHER_VARIABLE).unwrap_or_else(|| LAUNCHER.into());
+        let launcher = LauncherProgram { program: program.into(), arguments: vec![] };
         let options = LocalOptions {
             store: Arc::clone(&store) as _,
             inodes,
             directory: at,
-            slots: 1,
+            slots,
             launcher,
             limits,
             cgroup: None,
         };
         let executor = LocalExecutor::start(options).unwrap();
-        let toolchain = toolchain(store.as_ref(), directory.path()).await;
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/act.c");
+        let toolchain = toolchain(store.as_ref(), directory.path(), "act", source).await;
         Self { store, executor, toolchain, directory }
+    }
+
+    /// A toolchain of one program, made of this source.
+    pub async fn program(&self, name: &str, source: &str) -> Toolchain {
+        toolchain(self.store.as_ref(), self.directory.path(), name, source).await
     }
 
     async fn inputs(&self, nodes: &[(&str, In)]) -> Arc<Subtree> {
@@ -74,6 +96,16 @@ impl World {
         timeout: Duration,
         cancel: CancellationToken,
     ) -> Outcome {
+        self.execute(Asked { slot: 0, terms: Terms::default(), timeout }, nodes, command, cancel).await
+    }
+
+    pub async fn execute(
+        &self,
+        asked: Asked,
+        nodes: &[(&str, In)],
+        command: wire::Command,
+        cancel: CancellationToken,
+    ) -> Outcome {
         let inputs = self.inputs(nodes).await;
         let bytes = prost_bytes(&command);
         let loaded = Loaded {
@@ -91,10 +123,10 @@ impl World {
         let work = Work {
             loaded: Arc::new(loaded),
             closure: Closure { toolchains: vec![self.toolchain.clone()] },
-            terms: Terms::default(),
+            terms: asked.terms,
             hold: Arc::new(Hold::default()),
-            slot: 0,
-            timeout,
+            slot: asked.slot,
+            timeout: asked.timeout,
             queued: SystemTime::now(),
             explain: false,
         };
@@ -110,20 +142,19 @@ impl World {
     }
 }
 
-/// A rootfs with one static program, `/bin/act`.
-async fn toolchain(store: &dyn BlobStore, directory: &Path) -> Toolchain {
-    let root = directory.join("rootfs");
+/// A rootfs with one static program in `/bin`.
+async fn toolchain(store: &dyn BlobStore, directory: &Path, name: &str, source: &str) -> Toolchain {
+    let root = directory.join(format!("rootfs-{name}"));
     std::fs::create_dir_all(root.join("bin")).unwrap();
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/act.c");
     let cc = std::process::Command::new("cc")
         .args(["-D_GNU_SOURCE", "-static", "-O1", source, "-o"])
-        .arg(root.join("bin/act"))
+        .arg(root.join("bin").join(name))
         .status()
         .expect("a C compiler is needed (README)");
     assert!(cc.success());
     let imported = lre_toolchain::import_directory(store, F, &root, &()).await.unwrap();
     Toolchain {
-        name: "act".into(),
+        name: name.to_owned(),
         kind: Kind::Rootfs,
         digest: imported.digest,
         environment: BTreeMap::from([("PATH".into(), "/bin".into())]),
