@@ -266,6 +266,15 @@ pub(crate) fn usage_of_children() -> Usage {
     })
 }
 
+/// The I/O priority of this process, as ioprio_get(2) has it.
+pub(crate) fn io_priority() -> c_int {
+    /// `IOPRIO_WHO_PROCESS`.
+    const PROCESS: c_int = 1;
+    // SAFETY: takes two integers.
+    let priority = unsafe { libc::syscall(libc::SYS_ioprio_get, PROCESS, 0) };
+    c_int::try_from(priority).unwrap_or(c_int::MAX)
+}
+
 /// Whether addresses are the same in every run, for this process and all it starts.
 pub(crate) fn set_addresses(fixed: bool) -> Result<()> {
     let personality = if fixed { libc::ADDR_NO_RANDOMIZE } else { 0 };

@@ -62,7 +62,7 @@ pub(crate) fn root(
     host: Option<&HostNetwork>,
 ) -> Result<RootPlan, NulError> {
     let mut kept: Vec<Step> = toolchains.iter().flat_map(|t| t.steps.iter().cloned()).collect();
-    for (name, content) in etc(host) {
+    for (name, content) in etc(terms.policy, host) {
         kept.push(Step::File { inside: CString::new(format!("/etc/{name}"))?, content });
     }
     kept.push(Step::Dev);
@@ -95,8 +95,12 @@ pub(crate) fn root(
 }
 
 /// The files of /etc that are ours. With the host's network, names are found as on the host.
-fn etc(host: Option<&HostNetwork>) -> Vec<(&'static str, Vec<u8>)> {
+fn etc(policy: Policy, host: Option<&HostNetwork>) -> Vec<(&'static str, Vec<u8>)> {
     let mut files: BTreeMap<_, _> = ETC.iter().map(|(name, content)| (*name, content.as_bytes().to_vec())).collect();
+    if policy != Policy::Strict1 {
+        // A JVM takes its home from here, not from the environment.
+        files.insert("passwd", PASSWD.replace("lre:/nonexistent", &format!("lre:{HOME}")).into_bytes());
+    }
     if let Some(host) = host {
         files.insert("hosts", host.hosts.clone());
         files.insert("resolv.conf", host.resolv_conf.clone());
@@ -224,7 +228,7 @@ mod tests {
         let standard = of(Policy::Standard1, Network::Loopback, None);
         let compat = of(Policy::Compat1, Network::Loopback, None);
         let home = "each time tmpfs /home/lre mode 755 at most 4294967296 bytes\n";
-        assert_eq!(standard.replace(home, ""), strict);
+        assert_eq!(standard.replace(home, "").replace("passwd (124 bytes)", "passwd (127 bytes)"), strict);
         let expected = standard.replace("each time proc", "each time whole proc") + "random addresses\n";
         assert_eq!(compat, expected);
         let host = HostNetwork { hosts: b"1.2.3.4 build\n".to_vec(), resolv_conf: b"nameserver 1.2.3.4\n".to_vec() };

@@ -54,6 +54,8 @@ pub(super) struct Place {
     /// What is mounted before an execution, once in the life of a warm init: what there is afterwards must
     /// be the same.
     pub(super) mounts: usize,
+    /// The same of what a command could change of a warm init.
+    pub(super) inherited: Option<warm::Inherited>,
 }
 
 impl Place {
@@ -69,6 +71,7 @@ impl Place {
     fn again(plan: &RootPlan, number: u64) -> Result<Self, Failure> {
         let mounts =
             if plan.warm.is_some() { warm::count_mounts().map_err(failed_at("counting the mounts"))? } else { 0 };
+        let inherited = plan.warm.as_ref().map(|_| warm::Inherited::look().map_err(failed_at("looking at pid 1")));
         let folder = Folder::make(plan, number).map_err(failed_at("the folder of the execution"))?;
         folder.open_standard_files().map_err(failed_at("standard files"))?;
         let root = Root::here().map_err(failed_at(ROOT))?;
@@ -81,7 +84,7 @@ impl Place {
             }
             Inputs::ReadOnly => root.bind(&tree, &plan.exec_root).map_err(failed_at("inputs, read-only"))?,
         }
-        Ok(Self { root, folder, mounts })
+        Ok(Self { root, folder, mounts, inherited: inherited.transpose()? })
     }
 
     /// The last steps, which only the execution itself can say.

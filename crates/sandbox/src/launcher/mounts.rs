@@ -208,13 +208,15 @@ fn tmpfs(mode: u32, bytes_max: u64) -> Result<OwnedFd> {
     finish(&context, NO_SUID_NO_DEV)
 }
 
-/// The processes of this PID namespace; without `whole` nothing else of /proc: no /proc/sys, no machine.
+/// The processes of this PID namespace, read-only; without `whole` nothing else of /proc: no /proc/sys, no machine.
 fn proc(whole: bool) -> Result<OwnedFd> {
     let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     if !whole {
         fsconfig_set_string(context.as_fd(), c"subset", c"pid")?;
     }
-    finish(&context, NO_SUID_NO_DEV | MountAttrFlags::MOUNT_ATTR_NOEXEC)
+    // Read-only: with a server of root's the command is, for much of /proc, root, capabilities or not; and
+    // what it did to the modes of /proc/self/net would be seen by the next in the same network.
+    finish(&context, READ_ONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC)
 }
 
 /// The layers are named through descriptors. So no path needs escaping, which is different from

@@ -8,6 +8,7 @@
 //! | files in /tmp, /dev/shm and its home, their modes and times | each is unmounted and mounted anew |
 //! | System V shared memory, semaphores, message queues; POSIX message queues | removed: a new IPC namespace |
 //! | the working directory of pid 1 | set anew |
+//! | limits, priority, affinity of pid 1, which it may change and the next command would inherit | looked at; anything changed ends the root |
 //! | mounts | it can make none; they are counted nevertheless, and one too many ends the root |
 //!
 //! What it does not take away: pids go on counting, so `$$` differs from run to run. So it is for actions of one trust domain that ask for it (`lre-warm`).
@@ -39,20 +40,56 @@ pub(super) fn clean(plan: &RootPlan, place: &Place) -> Result<(), Failure> {
     }
     let mounts = count_mounts().map_err(failed_at("counting the mounts"))?;
     // A number that is not ours says that somebody has done what nobody can.
-    if mounts == place.mounts { Ok(()) } else { Err(failed_at("a mount was left")(Errno::BUSY)) }
+    if mounts != place.mounts {
+        return Err(failed_at("a mount was left")(Errno::BUSY));
+    }
+    let inherited = Inherited::look().map_err(failed_at("looking at pid 1"))?;
+    if place.inherited.as_ref() == Some(&inherited) { Ok(()) } else { Err(failed_at("pid 1 was changed")(Errno::PERM)) }
+}
+
+/// What a command may change of pid 1, and what is mounted.
+#[derive(PartialEq, Eq)]
+pub(super) struct Inherited {
+    limits: Vec<u8>,
+    scheduling: Vec<u8>,
+    affinity: Vec<u8>,
+    io_priority: i32,
+}
+
+impl Inherited {
+    /// As it is now.
+    pub(super) fn look() -> Result<Self, Errno> {
+        let stat = read(c"/proc/self/stat")?;
+        // After the name, which may have any character: priority and nice are the fields 18 and 19, of
+        // the real-time kind 40 and 41 (proc_pid_stat(5)); the name is the second, the next field the third.
+        let after_name = stat.rsplit(|b| *b == b')').next().unwrap_or_default();
+        let fields: Vec<_> = after_name.split(|b| *b == b' ').skip(1).collect();
+        let scheduling = [18, 19, 40, 41].iter().flat_map(|n| fields.get(n - 3).copied().unwrap_or_default().to_vec());
+        let status = read(c"/proc/self/status")?;
+        let affinity = status.split(|b| *b == b'\n').find(|line| line.starts_with(b"Cpus_allowed:"));
+        Ok(Self {
+            limits: read(c"/proc/self/limits")?,
+            scheduling: scheduling.collect(),
+            affinity: affinity.unwrap_or_default().to_vec(),
+            io_priority: sys::io_priority(),
+        })
+    }
+}
+
+fn read(path: &CStr) -> Result<Vec<u8>, Errno> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 16 * 1024]);
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buffer))? {
+            0 => return Ok(all),
+            n => all.extend_from_slice(&buffer[..n]),
+        }
+    }
 }
 
 /// How many mounts this process sees.
 pub(super) fn count_mounts() -> Result<usize, Errno> {
-    let file = rustix::fs::open(c"/proc/self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut lines = 0;
-    loop {
-        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buffer))? {
-            0 => return Ok(lines),
-            n => lines += buffer[..n].iter().filter(|b| **b == b'\n').count(),
-        }
-    }
+    Ok(read(c"/proc/self/mountinfo")?.iter().filter(|b| **b == b'\n').count())
 }
 
 /// Mounts a tmpfs anew. Always: whether somebody has changed its mode, its times or its attributes cannot
