@@ -22,6 +22,7 @@ mod rooms;
 mod root;
 mod run;
 mod run_directory;
+mod slot_difference;
 mod slot_tree;
 mod slot_watch;
 mod union;
