@@ -142,6 +142,9 @@ pub struct SandboxPlan {
     pub timeout: Duration,
     /// Most bytes of any one file that it writes, stdout and stderr among them.
     pub file_bytes_max: Option<u64>,
+    /// Whether what it asks for in vain is told ([`Wanted`](crate::Wanted)). It is slower then, and else
+    /// the same.
+    pub observe: bool,
 }
 
 fn show(text: &CString) -> String {
@@ -225,6 +228,9 @@ impl fmt::Display for SandboxPlan {
         if let Some(bytes) = self.file_bytes_max {
             writeln!(f, "files at most {bytes} bytes")?;
         }
+        if self.observe {
+            writeln!(f, "observed")?;
+        }
         writeln!(f, "exec {} in {}", words.join(" "), self.exec.directory.to_string_lossy())
     }
 }
@@ -304,6 +310,7 @@ cgroup /sys/fs/cgroup/lre/0
             },
             timeout: Duration::from_secs(60),
             file_bytes_max: Some(7),
+            observe: true,
         };
         assert_eq!(
             plan.to_string(),
@@ -314,6 +321,7 @@ env LC_ALL=C
 env PATH=/usr/bin
 timeout 60000 ms
 files at most 7 bytes
+observed
 exec cc -c a.c in /lre/exec/sub
 "
         );

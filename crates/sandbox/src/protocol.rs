@@ -48,6 +48,8 @@ pub struct Ended {
     pub usage: Usage,
     /// Processes that were still there when the command ended, and were killed.
     pub left_running: u32,
+    /// What it asked for and did not get, where the plan wants to know.
+    pub wanted: Vec<Wanted>,
 }
 
 /// How a command ended.
@@ -74,7 +76,14 @@ impl Ended {
     /// The command did not run.
     #[must_use]
     pub fn without_a_run(how: How) -> Self {
-        Self { how, setup: Duration::ZERO, wall: Duration::ZERO, usage: Usage::default(), left_running: 0 }
+        Self {
+            how,
+            setup: Duration::ZERO,
+            wall: Duration::ZERO,
+            usage: Usage::default(),
+            left_running: 0,
+            wanted: Vec::new(),
+        }
     }
 }
 
@@ -98,6 +107,9 @@ pub struct Usage {
 pub enum Wanted {
     /// A file that does not exist in the sandbox: its path there, absolute.
     Path(CString),
+    /// What a directory may have lacked that exists, and that it has opened: some programs list a
+    /// directory instead of asking for a file in it.
+    Listed(CString),
     /// Somebody at the other end of a socket: `10.0.0.1:443`, `[::1]:80`, `/run/x.sock`, or `@name`
     /// for an abstract one.
     Network(String),
@@ -154,7 +166,14 @@ mod tests {
     fn messages_come_through() {
         let usage = Usage { user: Duration::from_millis(3), resident_bytes_max: 1 << 20, ..Usage::default() };
         let how = How::SetupFailed { step: "proc /proc".to_owned(), errno: 1 };
-        let ended = Ended { how, setup: Duration::from_micros(900), wall: Duration::ZERO, usage, left_running: 2 };
+        let ended = Ended {
+            how,
+            setup: Duration::from_micros(900),
+            wall: Duration::ZERO,
+            usage,
+            left_running: 2,
+            wanted: Vec::new(),
+        };
         let reply = Reply::Ended(ended);
         let frame = encode(&reply).expect("small");
         let (length, body) = frame.split_at(4);

@@ -42,6 +42,16 @@ pub struct Outcome {
     pub message: String,
 }
 
+impl Outcome {
+    /// Adds lines to the message.
+    pub(crate) fn add(&mut self, lines: &str) {
+        if !self.message.is_empty() && !lines.is_empty() {
+            self.message.push('\n');
+        }
+        self.message.push_str(lines);
+    }
+}
+
 /// Why an execution did not end in an exit code. Each variant names whose turn it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {

@@ -4,14 +4,16 @@
 //! A command that succeeds pays nothing for this: what it wrote is not read, and its calls are not
 //! looked at. The second run is seen by nobody else: its outputs are thrown away, the first one's
 //! outcome is the outcome.
+mod again;
 mod calls;
 mod files;
 mod said;
 
+pub(crate) use again::Again;
 use lre_model::{Network, Terms};
 use lre_sandbox::{Ended, How, Wanted};
 use lre_toolchain::Closure;
-pub(crate) use said::Said;
+use said::Said;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ const NAME_SERVERS: &str = "/etc/resolv.conf";
 
 /// Whether the command is to be run again under observation. `said` is called only where all else
 /// speaks for it.
-pub(crate) fn look_again(ended: &Ended, terms: &Terms, asked: bool, said: impl FnOnce() -> Said) -> Option<Said> {
+fn look_again(ended: &Ended, terms: &Terms, asked: bool, said: impl FnOnce() -> Said) -> Option<Said> {
     match ended.how {
         How::Exited(_) | How::Signaled(_) if asked => Some(said()),
         How::Exited(code) if code != 0 && ended.wall <= LOOK_AGAIN_MAX => {
@@ -44,20 +46,20 @@ pub(crate) fn look_again(ended: &Ended, terms: &Terms, asked: bool, said: impl F
 }
 
 /// How long the second run may take: it is the first one again, with each look at a file slower.
-pub(crate) fn patience(first: &Ended, timeout: Duration) -> Duration {
+fn patience(first: &Ended, timeout: Duration) -> Duration {
     (first.wall * 3 + Duration::from_secs(2)).min(timeout)
 }
 
 /// What is needed to understand what was wanted.
-pub(crate) struct View<'a> {
+struct View<'a> {
     /// Where toolchains are mounted: what was missed below is looked for at the same place without.
-    pub closure: &'a Closure,
+    closure: &'a Closure,
     /// Our own folder, which is nobody's input.
-    pub own: &'a [&'a Path],
+    own: &'a [&'a Path],
     /// Whether the action has a network.
-    pub network: Network,
+    network: Network,
     /// Whether somebody asked, and wants to see what nothing hints at too.
-    pub asked: bool,
+    asked: bool,
 }
 
 /// A line, and what speaks for it.
@@ -87,18 +89,18 @@ enum Weight {
 }
 
 /// The message, the likeliest cause first; empty where there is nothing to tell.
-pub(crate) fn message(wanted: &[Wanted], said: &Said, view: &View<'_>) -> String {
-    let paths = wanted.iter().filter_map(|wanted| match wanted {
-        Wanted::Path(path) => path.to_str().ok(),
-        Wanted::Network(_) => None,
-    });
-    let addresses = wanted.iter().filter_map(|wanted| match wanted {
-        Wanted::Network(address) => Some(address.as_str()),
-        Wanted::Path(_) => None,
-    });
-    let asked_for_names = paths.clone().any(|path| path == NAME_SERVERS);
-    let mut lines = files::lines(paths, said, view);
-    lines.extend(calls::lines(&addresses.collect::<Vec<_>>(), asked_for_names, said, view));
+fn message(wanted: &[Wanted], said: &Said, view: &View<'_>) -> String {
+    let (mut paths, mut listed, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
+    for wanted in wanted {
+        match wanted {
+            // What is not text cannot be told.
+            Wanted::Path(path) => paths.extend(path.to_str()),
+            Wanted::Listed(path) => listed.extend(path.to_str()),
+            Wanted::Network(address) => addresses.push(address.as_str()),
+        }
+    }
+    let mut lines = files::lines(&paths, &listed, said, view);
+    lines.extend(calls::lines(&addresses, paths.contains(&NAME_SERVERS), said, view));
     lines.sort();
     tell(&lines, view.asked)
 }

@@ -6,7 +6,6 @@
 
 mod collect;
 mod executor;
-#[cfg_attr(not(test), expect(dead_code, reason = "local.rs will call it"))]
 mod explain;
 mod launcher;
 mod layers;

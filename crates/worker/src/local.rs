@@ -1,4 +1,5 @@
 //! Executions on this machine.
+use crate::explain::Again;
 use crate::launcher::{Launcher, LauncherProgram};
 use crate::limits::{Machine, Reserves, Watcher};
 use crate::prepare::Dressing;
@@ -45,6 +46,8 @@ pub struct LocalExecutor {
     slots: Arc<Slots>,
     /// Of each slot, where the server was given one. After the slots: who is in them is dropped first.
     cgroups: Vec<Option<SlotCgroup>>,
+    /// Holds the store, and all else that is ours.
+    directory: PathBuf,
 }
 
 /// The scheduler grants a slot to one execution at a time; the lock makes that certain.
@@ -72,6 +75,7 @@ impl LocalExecutor {
         Ok(Self {
             cgroups: (0..slots.len()).map(|slot| cgroup(options.cgroup.as_deref()?, slot, &options.limits)).collect(),
             slots,
+            directory: options.directory,
             toolchains: ReadyToolchains::new(trees),
             watcher: Watcher::start(&directory, Reserves::of_machine(Machine::look()?.memory_bytes))?,
             limits: options.limits,
@@ -101,7 +105,17 @@ impl LocalExecutor {
         if cgroup.map(SlotCgroup::held).zip(before).is_some_and(|(now, before)| now.killed > before.killed) {
             ran.was_out_of_memory();
         }
-        Ok(ran.collect(self.store.as_ref()).await)
+        let again = Again {
+            rooms: &mut rooms,
+            launcher: &self.launcher,
+            watcher: &self.watcher,
+            limits: self.limits,
+            own: &self.directory,
+        };
+        let explanation = again.explain(&ran, cancel).await;
+        let mut outcome = ran.collect(self.store.as_ref()).await;
+        outcome.add(&explanation);
+        Ok(outcome)
     }
 }
 

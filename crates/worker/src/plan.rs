@@ -129,7 +129,7 @@ pub(crate) fn execution(
         environment: variables.collect::<Result<_, _>>()?,
         directory: CString::new(inside(&command.working_directory.to_string()))?,
     };
-    Ok(SandboxPlan { directories, exec, timeout, file_bytes_max: Some(limits.file_bytes_max()) })
+    Ok(SandboxPlan { directories, exec, timeout, file_bytes_max: Some(limits.file_bytes_max()), observe: false })
 }
 
 /// REAPI: exactly the variables of the Command, "plus documented defaults" (PROTOCOL, 67 and 68).

@@ -64,10 +64,7 @@ impl<'a> Dressing<'a> {
         };
         room.show(&inputs, self.store, self.inodes).await.map_err(laying_out)?;
         let fetch_completed = SystemTime::now();
-        let (terms, path) = (&work.terms, work.closure.path());
-        let plan =
-            plan::execution(&loaded.command, terms.policy, path.as_deref(), names(directories), work.timeout, &limits)
-                .map_err(|e| Invalid::new("command", e))?;
+        let plan = execution(&work, directories, &limits)?;
         let (root, directory) = room.root(self.launcher).map_err(|e| {
             Failure::Sandbox(format!("the launcher does not answer: {e}; `lre doctor` looks for the reason"))
         })?;
@@ -80,6 +77,20 @@ fn limited(cgroup: &SlotCgroup, limits: &ExecutionLimits) -> Result<CString, Fai
     let limited = cgroup.limit(limits.memory_bytes_max, limits.processes_held().into());
     let path = limited.and_then(|()| plan::host(cgroup.path()).map_err(Into::into));
     path.map_err(|e| Failure::Sandbox(format!("the cgroup {} cannot be limited: {e}", cgroup.path().display())))
+}
+
+/// The plan of an execution that is to be made once more, as it was prepared.
+pub(crate) fn once_more(work: &Work, limits: &ExecutionLimits) -> Result<SandboxPlan, Failure> {
+    let writable = Directories::of(&work.loaded.command, &work.loaded.inputs)?;
+    let directories = if work.terms.mutates_inputs { writable.made } else { writable.outermost() };
+    execution(work, directories, limits)
+}
+
+fn execution(work: &Work, directories: BTreeSet<String>, limits: &ExecutionLimits) -> Result<SandboxPlan, Failure> {
+    let (command, path) = (&work.loaded.command, work.closure.path());
+    let (policy, directories) = (work.terms.policy, names(directories));
+    let plan = plan::execution(command, policy, path.as_deref(), directories, work.timeout, limits);
+    Ok(plan.map_err(|e| Invalid::new("command", e))?)
 }
 
 /// How the host finds names; what it has not is empty.

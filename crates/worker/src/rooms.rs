@@ -68,6 +68,11 @@ impl Rooms {
         Ok(room)
     }
 
+    /// The room that was used last.
+    pub(crate) fn last(&mut self) -> Option<&mut Room> {
+        self.rooms.last_mut()
+    }
+
     /// Ends the roots that nobody has used for long.
     pub(crate) fn rest(&mut self, now: Instant) {
         for room in self.rooms.iter_mut().filter(|room| room.used + ROOT_KEPT <= now) {

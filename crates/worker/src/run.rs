@@ -2,11 +2,11 @@
 use crate::collect::{self, Gathered};
 use crate::limits::{self, Breach, ExecutionLimits, Limited, Subject, Watcher};
 use crate::prepare::Prepared;
-use crate::root::Over;
+use crate::root::{Over, Root};
 use crate::run_directory::RunDirectory;
 use crate::{Failure, Outcome, Work};
 use lre_model::{ActionResult, Digest, protobuf, wire};
-use lre_sandbox::How;
+use lre_sandbox::{How, SandboxPlan};
 use lre_store::{Blob, BlobStore, StoreError};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,11 +17,11 @@ const EXIT_KILLED: i32 = 128 + 9;
 
 /// Over, with no process left.
 pub(crate) struct Ran {
-    work: Work,
+    pub work: Work,
     limits: ExecutionLimits,
-    directory: RunDirectory,
+    pub directory: RunDirectory,
     fetch: (SystemTime, SystemTime),
-    over: Over<Stop>,
+    pub over: Over<Stop>,
     started: SystemTime,
     completed: SystemTime,
 }
@@ -40,30 +40,40 @@ impl Prepared<'_> {
             return Err(Failure::Cancelled);
         }
         let Self { work, limits, root, directory, plan, fetch_started, fetch_completed } = self;
-        let mut watch = watcher.watch(Subject {
-            limits,
-            stdout: directory.stdout(),
-            stderr: directory.stderr(),
-            upper: directory.upper(),
-            members: root.members(),
-        });
-        let stop = async {
-            tokio::select! {
-                () = cancel.cancelled() => Stop::Cancelled,
-                breach = watch.breach() => Stop::Limited(breach),
-            }
-        };
         let asked = SystemTime::now();
-        let over = root
-            .run(plan, stop)
-            .await
-            .map_err(|e| Failure::Sandbox(format!("the root of the sandbox cannot be understood: {e}")))?;
+        let over = perform(root, plan, &directory, limits, watcher, cancel).await?;
         let (started, completed) = match &over {
             Over::Ended(ended) => (asked + ended.setup, asked + ended.setup + ended.wall),
             Over::Stopped(_) => (asked, SystemTime::now()),
         };
         Ok(Ran { work, limits, directory, fetch: (fetch_started, fetch_completed), over, started, completed })
     }
+}
+
+/// Has a plan performed, within its limits and until somebody cancels it.
+pub(crate) async fn perform(
+    root: &mut Root,
+    plan: SandboxPlan,
+    directory: &RunDirectory,
+    limits: ExecutionLimits,
+    watcher: &Watcher,
+    cancel: &CancellationToken,
+) -> Result<Over<Stop>, Failure> {
+    let mut watch = watcher.watch(Subject {
+        limits,
+        stdout: directory.stdout(),
+        stderr: directory.stderr(),
+        upper: directory.upper(),
+        members: root.members(),
+    });
+    let stop = async {
+        tokio::select! {
+            () = cancel.cancelled() => Stop::Cancelled,
+            breach = watch.breach() => Stop::Limited(breach),
+        }
+    };
+    let over = root.run(plan, stop).await;
+    over.map_err(|e| Failure::Sandbox(format!("the root of the sandbox cannot be understood: {e}")))
 }
 
 impl Ran {

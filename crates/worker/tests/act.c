@@ -1,10 +1,12 @@
 /* Does to the file system what it is told, one word after the other; for tests/local.rs. */
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +27,19 @@ int main(int argc, char **argv) {
             int file = open(path, flags, 0644);
             check(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text), path);
             close(file);
+        } else if (!strcmp(op, "read")) {
+            const char *path = NEXT;
+            check(open(path, O_RDONLY) >= 0, path);
+        } else if (!strcmp(op, "maybe")) {
+            const char *path = NEXT;
+            int file = open(path, O_RDONLY);
+            if (file >= 0) close(file);
+        } else if (!strcmp(op, "connect")) {
+            struct sockaddr_in to = {.sin_family = AF_INET};
+            const char *host = NEXT;
+            to.sin_port = htons(atoi(NEXT));
+            inet_pton(AF_INET, host, &to.sin_addr);
+            check(!connect(socket(AF_INET, SOCK_STREAM, 0), (void *)&to, sizeof to), host);
         } else if (!strcmp(op, "chmod")) {
             mode_t mode = strtol(NEXT, 0, 8);
             const char *path = NEXT;

@@ -210,6 +210,7 @@ impl World {
             },
             timeout: PATIENCE,
             file_bytes_max: None,
+            observe: false,
         };
         Plan { root, sandbox }
     }

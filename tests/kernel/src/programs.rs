@@ -1,5 +1,5 @@
-//! The programs that the tests run: a copy of the launcher that every user can read, and one small
-//! C program that tries things.
+//! The programs that the tests run: a copy of the launcher that every user can read, and small
+//! C programs that try things.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -34,9 +34,11 @@ fn make(launcher: &Path) -> tempfile::TempDir {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
     let tools = path.join("tools");
     fs::create_dir(&tools).expect("folder");
-    let source = path.join("try.c");
-    fs::write(&source, include_str!("try.c")).expect("source");
-    compile(&source, &tools.join("try"));
+    for (name, content) in [("try", include_str!("try.c")), ("wants", include_str!("wants.c"))] {
+        let source = path.join(name).with_extension("c");
+        fs::write(&source, content).expect("source");
+        compile(&source, &tools.join(name));
+    }
     fs::write(tools.join("text"), "no program\n").expect("text");
     fs::write(tools.join("orphan"), "#!/no/such/interpreter\n").expect("script");
     fs::set_permissions(tools.join("orphan"), fs::Permissions::from_mode(0o755)).expect("mode");
@@ -47,7 +49,7 @@ fn make(launcher: &Path) -> tempfile::TempDir {
 fn compile(source: &Path, program: &Path) {
     let compile = |linkage: &[&str]| {
         let mut cc = Command::new("cc");
-        cc.args(linkage).args(["-O1", "-Wall", "-o"]).arg(program).arg(source);
+        cc.args(linkage).args(["-O1", "-Wall", "-pthread", "-o"]).arg(program).arg(source);
         cc.output().expect("a C compiler `cc` is needed (README)")
     };
     if !compile(&["-static"]).status.success() {

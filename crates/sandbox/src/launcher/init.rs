@@ -5,6 +5,7 @@
 //! handler for: a program that dies by raising SIGTERM would live on.
 use super::channel::Channel;
 use super::mounts::{Root, directory_at, settle};
+use super::observe::{self, NotStarted, Observer};
 use super::root::Failure;
 use super::waiting::{Children, failed_at};
 use super::{exec, warm};
@@ -39,7 +40,7 @@ fn live(plan: &RootPlan, mut number: u64, channel: &Channel) -> bool {
             let _ = channel.refuse(failure.how());
             return false;
         }
-        if channel.ended(supervise(&run)).is_err() || plan.warm.is_none() {
+        if channel.ended(supervise(plan, &run)).is_err() || plan.warm.is_none() {
             return true;
         }
         number += 1;
@@ -205,7 +206,7 @@ fn drop_privileges() -> Result<(), Errno> {
 }
 
 /// Runs the command and says how it ended.
-fn supervise(run: &Run) -> Ended {
+fn supervise(root: &RootPlan, run: &Run) -> Ended {
     let started = sys::now();
     let mut ended = Ended::without_a_run(How::Lost);
     ended.setup = started.saturating_sub(run.asked);
@@ -216,23 +217,38 @@ fn supervise(run: &Run) -> Ended {
             return ended;
         }
     };
-    match exec::start(&run.plan.exec, run.plan.file_bytes_max) {
-        Err(refusal) => {
+    match start(root, &run.plan) {
+        Err(NotStarted::Refused(refusal, wanted)) => {
             let _ = rustix::io::write(rustix::stdio::stderr(), &refusal.message);
             ended.how = How::Exited(refusal.code);
+            ended.wanted = wanted;
         }
-        Ok(command) => {
+        Err(NotStarted::Unobservable(errno)) => {
+            ended.how = Failure { step: "observing the command".to_owned(), errno }.how();
+        }
+        Ok((command, mut observer)) => {
             let deadline = started.saturating_add(run.plan.timeout);
-            let reaped = children.wait_for(command, deadline);
+            let reaped = children.wait_for(command, deadline, observer.as_mut());
             ended.wall = sys::now().saturating_sub(started);
             ended.left_running = kill_the_rest();
             (ended.how, ended.usage) = match reaped {
                 Some(reaped) => (how(reaped.status), reaped.usage),
                 None => (How::TimedOut, sys::usage_of_children()),
             };
+            ended.wanted = observer.map(Observer::into_wanted).unwrap_or_default();
         }
     }
     ended
+}
+
+/// Starts the command, and only where the plan wants it observed somebody who observes it.
+fn start(root: &RootPlan, plan: &SandboxPlan) -> Result<(i32, Option<Observer>), NotStarted> {
+    if !plan.observe {
+        let command = exec::start(&plan.exec, plan.file_bytes_max);
+        return command.map(|command| (command, None)).map_err(|refusal| NotStarted::Refused(refusal, Vec::new()));
+    }
+    let own = vec![root.exec_root.clone(), c"/proc".into(), c"/dev".into()];
+    observe::start(&plan.exec, plan.file_bytes_max, own).map(|(command, observer)| (command, Some(observer)))
 }
 
 fn how(status: i32) -> How {

@@ -14,7 +14,6 @@ mod exec;
 mod init;
 mod limits;
 mod mounts;
-#[cfg_attr(not(test), expect(dead_code, reason = "pid 1 of the new roots will call it"))]
 mod observe;
 mod root;
 mod seccomp;

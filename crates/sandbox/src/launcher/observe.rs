@@ -26,6 +26,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, socketpair,
 };
+use rustix::process::{Resource, Rlimit};
 use std::ffi::{CString, OsStr};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -59,7 +60,11 @@ pub(super) struct Observer {
 
 /// Starts the command as [`exec::start`] does, and observes it and all it starts. What is missing
 /// below `own` is not noted.
-pub(super) fn start(exec: &Exec, own: Vec<CString>) -> Result<(i32, Observer), NotStarted> {
+pub(super) fn start(
+    exec: &Exec,
+    file_bytes_max: Option<u64>,
+    own: Vec<CString>,
+) -> Result<(i32, Observer), NotStarted> {
     let path = exec::program(exec).map_err(|refusal| NotStarted::Refused(refusal, candidates(exec)))?;
     // All that allocates stands before the fork, so that the child need not.
     let program = Program::new(&path, &exec.arguments, &exec.environment);
@@ -67,7 +72,7 @@ pub(super) fn start(exec: &Exec, own: Vec<CString>) -> Result<(i32, Observer), N
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(unobservable)?;
     let pid = match sys::fork_into(0, None::<OwnedFd>).map_err(unobservable)? {
-        Forked::Child => become_command(&program, &mut filter, &theirs),
+        Forked::Child => become_command(&program, file_bytes_max, &mut filter, &theirs),
         Forked::Parent { pid, .. } => pid,
     };
     drop(theirs);
@@ -108,10 +113,19 @@ fn candidates(exec: &Exec) -> Vec<Wanted> {
 }
 
 /// The child: hands the listener over, keeps nothing of it, becomes the command. Does not allocate.
-fn become_command(program: &Program<'_>, filter: &mut [libc::sock_filter], socket: &OwnedFd) -> ! {
+fn become_command(
+    program: &Program<'_>,
+    file_bytes_max: Option<u64>,
+    filter: &mut [libc::sock_filter],
+    socket: &OwnedFd,
+) -> ! {
     sys::reset_signals();
     // Fails only for the leader of a group, which a new process is not.
     let _ = rustix::process::setsid();
+    if let Some(bytes) = file_bytes_max {
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        let _ = rustix::process::setrlimit(Resource::Fsize, limit);
+    }
     let sent = rustix::thread::set_no_new_privs(true)
         .and_then(|()| sys_notify::install_listener(filter))
         .and_then(|listener| send_listener(socket, listener));
@@ -213,7 +227,7 @@ impl Observer {
         match filter::names(call.call) {
             Some(Names::File { path, directory, follow }) => {
                 if let Some(path) = self.path(call, path, directory) {
-                    self.asked(&path, follow);
+                    self.asked(&path, follow, filter::opens(call.call));
                 }
             }
             Some(Names::Program { path, directory }) => {
@@ -239,26 +253,33 @@ impl Observer {
         sys_notify::still_waits(self.listener.as_fd(), call.id).then_some(joined)
     }
 
-    fn asked(&mut self, path: &[u8], follow: bool) {
+    fn asked(&mut self, path: &[u8], follow: bool, opens: bool) {
         match look_at(path, follow) {
             Err(Errno::NOENT | Errno::NOTDIR) => self.missed(path),
             Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Directory => self.noted.found(path),
+            Ok(_directory) if opens && !self.is_own(path) => self.noted.listed(path),
             _ => {}
         }
     }
 
     fn missed(&mut self, path: &[u8]) {
-        let below = |own: &CString| path.strip_prefix(own.to_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'));
-        if !self.own.iter().any(below) {
+        if !self.is_own(path) {
             self.noted.missed(path);
         }
+    }
+
+    /// Whether it is, or is below, one of our own directories.
+    fn is_own(&self, path: &[u8]) -> bool {
+        let below =
+            |own: &CString| path.strip_prefix(own.to_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
+        self.own.iter().any(below)
     }
 
     /// A program is started; what runs it may be missing.
     fn executed(&mut self, path: &[u8]) {
         let mut path = path.to_owned();
         for _follow in 0..INTERPRETERS_MAX {
-            self.asked(&path, true);
+            self.asked(&path, true, false);
             match interpreter_of(&path) {
                 Some(next) if next.starts_with(b"/") => path = clean(b"", &next),
                 _ => return,

@@ -1,4 +1,5 @@
 //! Waiting for processes below pid 1.
+use super::observe::Observer;
 use super::root::Failure;
 use crate::sys::{self, Reaped};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,8 +22,13 @@ impl Children {
     }
 
     /// Takes every process that ends, until `command` has; none when `deadline` (monotonic clock) comes
-    /// first.
-    pub(super) fn wait_for(&self, command: i32, deadline: Duration) -> Option<Reaped> {
+    /// first. Observes meanwhile.
+    pub(super) fn wait_for(
+        &self,
+        command: i32,
+        deadline: Duration,
+        mut observer: Option<&mut Observer>,
+    ) -> Option<Reaped> {
         loop {
             while let Some(reaped) = sys::wait(-1, false) {
                 if reaped.pid == command {
@@ -36,7 +42,13 @@ impl Children {
             // Longer than the kernel counts is for ever.
             let timeout = Timespec::try_from(left).ok();
             // Whatever woke us, a look at the children tells.
-            let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], timeout.as_ref());
+            let mut files = [PollFd::new(&self.0, PollFlags::IN)].to_vec();
+            files.extend(observer.as_deref().map(|o| PollFd::from_borrowed_fd(o.as_fd(), PollFlags::IN)));
+            let _ = poll(&mut files, timeout.as_ref());
+            let called = files.get(1).is_some_and(|file| !file.revents().is_empty());
+            if called && !observer.as_deref_mut().is_some_and(Observer::handle_one) {
+                observer = None;
+            }
             sys::take_child_signals(&self.0);
         }
     }

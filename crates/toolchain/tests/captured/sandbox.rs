@@ -135,6 +135,7 @@ impl<'s> Sandbox<'s> {
             },
             timeout: Duration::from_secs(120),
             file_bytes_max: None,
+            observe: false,
         })
     }
 }

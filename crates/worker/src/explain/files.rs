@@ -42,12 +42,22 @@ const NOISE_START: &str = "/etc/ld.so.";
 const PATHS_MAX: usize = 200;
 const LOOKS_MAX: usize = 4000;
 
-/// The lines for these paths, absolute and as the command saw them.
-pub(super) fn lines<'p>(paths: impl Iterator<Item = &'p str>, said: &Said, view: &View<'_>) -> Vec<Line> {
-    let names = said.names();
-    let mut search = Search { said, names, looks: LOOKS_MAX, known: BTreeSet::new(), lines: Vec::new() };
-    for path in paths.filter_map(|path| view.on_this_machine(path)).take(PATHS_MAX) {
+/// The lines for these paths, absolute and as the command saw them; `listed` are directories that it
+/// has and has opened.
+pub(super) fn lines(paths: &[&str], listed: &[&str], said: &Said, view: &View<'_>) -> Vec<Line> {
+    let mut search = Search { said, looks: LOOKS_MAX, known: BTreeSet::new(), lines: Vec::new() };
+    let here = |paths: &[&str]| -> Vec<_> {
+        paths.iter().filter_map(|path| view.on_this_machine(path)).take(PATHS_MAX).collect()
+    };
+    for path in here(paths) {
         search.take(&path);
+    }
+    // Only names of modules: whoever looks for a file asks for it, and finds it where it is.
+    let modules: Vec<_> = said.modules().collect();
+    if !modules.is_empty() {
+        for directory in here(listed) {
+            search.take_named_below(&directory, &modules);
+        }
     }
     search.lines
 }
@@ -71,8 +81,6 @@ impl View<'_> {
 
 struct Search<'a> {
     said: &'a Said,
-    /// Those in `said`.
-    names: Vec<&'a str>,
     looks: usize,
     /// Files that have a line: one file is seen under two paths where /lib is a link to /usr/lib.
     known: BTreeSet<(u64, u64)>,
@@ -86,15 +94,15 @@ impl Search<'_> {
             self.tell(path, weigh(text, self.said));
         } else if self.said.mentions(text) {
             self.tell(path, Weight::Said);
-        } else if !self.take_named_below(path) {
+        } else if !self.take_named_below(path, &self.said.names()) {
             self.tell(path, Weight::Directory);
         }
     }
 
     /// A compiler that finds no directory asks for no file in it, and says its name all the same.
-    fn take_named_below(&mut self, directory: &Path) -> bool {
+    fn take_named_below(&mut self, directory: &Path, names: &[&str]) -> bool {
         let before = self.lines.len();
-        for name in self.names.clone() {
+        for name in names {
             for below in [directory.join(name), directory.join(format!("{name}.py"))] {
                 if self.looks == 0 {
                     return self.lines.len() > before;

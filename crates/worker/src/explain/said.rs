@@ -82,14 +82,14 @@ const NAMELESS: &[&str] = &[
 
 /// The end of what a command wrote.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(super) struct Said {
     text: String,
     small: String,
 }
 
 impl Said {
     /// Reads the ends of both files. One that is not there says nothing.
-    pub(crate) fn read(stdout: &Path, stderr: &Path) -> Self {
+    pub(super) fn read(stdout: &Path, stderr: &Path) -> Self {
         let [stdout, stderr] = [stdout, stderr].map(|path| tail(path).unwrap_or_default());
         // Stderr last: its names come first.
         Self::new(format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
@@ -150,7 +150,7 @@ impl Said {
     }
 
     /// Python names modules, not files.
-    fn modules(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn modules(&self) -> impl Iterator<Item = &str> {
         self.text.split("No module named ").skip(1).filter_map(|rest| {
             let rest = rest.trim_start_matches(['\'', '"']);
             let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 
 fn ended(how: How, wall: Duration) -> Ended {
-    Ended { how, setup: Duration::ZERO, wall, usage: Usage::default(), left_running: 0 }
+    Ended { how, setup: Duration::ZERO, wall, usage: Usage::default(), left_running: 0, wanted: Vec::new() }
 }
 
 /// Who does not fail pays nothing: not even what it wrote is read.
@@ -71,9 +71,11 @@ fn explained(files: &[&str], wanted: &[&str], said: &str, asked: bool) -> Vec<St
     let view = View { closure: &closure, own: &[&own], network: Network::Loopback, asked };
     let wanted: Vec<_> = wanted
         .iter()
-        .map(|text| match text.strip_prefix("call ") {
-            Some(address) => Wanted::Network(address.replace('@', here)),
-            None => Wanted::Path(CString::new(text.replace('@', here)).unwrap()),
+        .map(|text| text.replace('@', here))
+        .map(|text| match text.split_once(' ') {
+            Some(("call", address)) => Wanted::Network(address.to_owned()),
+            Some((_list, path)) => Wanted::Listed(CString::new(path).unwrap()),
+            None => Wanted::Path(CString::new(text).unwrap()),
         })
         .collect();
     let message = message(&wanted, &Said::new(said.replace('@', here)), &view);
@@ -115,6 +117,9 @@ fn what_lies_in_a_missed_directory_is_found_by_its_name() {
     let said = "ModuleNotFoundError: No module named 'yaml'";
     is(&explained(&["site/yaml/x.py"], &["@/site"], said, false), &["@/site/yaml"]);
     is(&explained(&["site/yaml.py"], &["@/site"], said, false), &["@/site/yaml.py"]);
+    is(&explained(&["site/yaml.py"], &["list @/site"], said, false), &["@/site/yaml.py"]);
+    let said = "x.yaml: No such file or directory";
+    assert!(explained(&["site/x.yaml"], &["list @/site"], said, false).is_empty(), "it would have found it");
 }
 
 #[test]

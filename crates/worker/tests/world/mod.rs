@@ -106,6 +106,12 @@ impl World {
         command: wire::Command,
         cancel: CancellationToken,
     ) -> Outcome {
+        let work = self.work(asked, nodes, command).await;
+        self.executor.execute(work, cancel).await
+    }
+
+    /// An execution to be made.
+    pub async fn work(&self, asked: Asked, nodes: &[(&str, In)], command: wire::Command) -> Work {
         let inputs = self.inputs(nodes).await;
         let bytes = prost_bytes(&command);
         let loaded = Loaded {
@@ -120,7 +126,7 @@ impl World {
             command: Command::decode(&bytes).unwrap(),
             inputs,
         };
-        let work = Work {
+        Work {
             loaded: Arc::new(loaded),
             closure: Closure { toolchains: vec![self.toolchain.clone()] },
             terms: asked.terms,
@@ -129,8 +135,7 @@ impl World {
             timeout: asked.timeout,
             queued: SystemTime::now(),
             explain: false,
-        };
-        self.executor.execute(work, cancel).await
+        }
     }
 
     pub async fn text(&self, digest: Option<&wire::Digest>) -> String {

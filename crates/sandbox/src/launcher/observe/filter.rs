@@ -83,6 +83,15 @@ pub(super) fn names(number: c_long) -> Option<Names> {
     CALLS.iter().chain(OLD_CALLS).find(|call| call.number == number).map(|call| call.names)
 }
 
+/// Whether a call of this number opens what it names: a directory, to list it.
+pub(super) fn opens(number: c_long) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let old = number == libc::SYS_open;
+    #[cfg(not(target_arch = "x86_64"))]
+    let old = false;
+    old || matches!(number, libc::SYS_openat | libc::SYS_openat2)
+}
+
 const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
 const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
 const HAS: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;

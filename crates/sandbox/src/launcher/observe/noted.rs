@@ -1,6 +1,6 @@
 //! What an observed command did not find: each once, and not without end.
 use crate::Wanted;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 
 /// Most paths that are kept. A build tool that looks for its modules in a hundred places misses a
@@ -10,6 +10,8 @@ const PATHS_MAX: usize = 4096;
 const BYTES_MAX: usize = 512 * 1024;
 /// Most addresses that are kept.
 const ADDRESSES_MAX: usize = 64;
+/// Most directories that are kept; their paths are no longer than the kernel's longest.
+const LISTED_MAX: usize = 128;
 
 /// Paths and addresses, in the order in which they were missed.
 #[derive(Debug, Default)]
@@ -20,6 +22,7 @@ pub(super) struct Noted {
     /// Where the paths that end with a name are.
     by_name: BTreeMap<Vec<u8>, Vec<usize>>,
     addresses: Vec<String>,
+    listed: BTreeSet<Vec<u8>>,
 }
 
 impl Noted {
@@ -45,6 +48,13 @@ impl Noted {
         }
     }
 
+    /// A directory that exists and was opened.
+    pub(super) fn listed(&mut self, path: &[u8]) {
+        if self.listed.len() < LISTED_MAX {
+            self.listed.insert(path.to_owned());
+        }
+    }
+
     /// An address that somebody wanted to reach.
     pub(super) fn called(&mut self, address: String) {
         if self.addresses.len() < ADDRESSES_MAX && !self.addresses.contains(&address) {
@@ -54,8 +64,10 @@ impl Noted {
 
     /// All of it.
     pub(super) fn into_wanted(self) -> Vec<Wanted> {
-        let paths = self.paths.into_iter().flatten().filter_map(|path| CString::new(path).ok()).map(Wanted::Path);
-        paths.chain(self.addresses.into_iter().map(Wanted::Network)).collect()
+        let text = |path| CString::new(path).ok();
+        let paths = self.paths.into_iter().flatten().filter_map(text).map(Wanted::Path);
+        let listed = self.listed.into_iter().filter_map(text).map(Wanted::Listed);
+        paths.chain(listed).chain(self.addresses.into_iter().map(Wanted::Network)).collect()
     }
 }
 
@@ -107,7 +119,7 @@ mod tests {
 
     fn paths(noted: Noted) -> Vec<String> {
         let text = |wanted| match wanted {
-            Wanted::Path(path) => path.to_string_lossy().into_owned(),
+            Wanted::Path(path) | Wanted::Listed(path) => path.to_string_lossy().into_owned(),
             Wanted::Network(address) => address,
         };
         noted.into_wanted().into_iter().map(text).collect()

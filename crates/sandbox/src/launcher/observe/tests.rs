@@ -16,7 +16,7 @@ fn exec(arguments: &[&str]) -> Exec {
 
 /// Runs a command to its end: how wait(2) says it ended, and what it wanted.
 fn observed(arguments: &[&str]) -> (i32, Vec<String>) {
-    match start(&exec(arguments), vec![text("/proc")]) {
+    match start(&exec(arguments), None, vec![text("/proc")]) {
         Ok((pid, mut observer)) => {
             loop {
                 let mut files = [PollFd::from_borrowed_fd(observer.as_fd(), PollFlags::IN)];
@@ -36,6 +36,7 @@ fn observed(arguments: &[&str]) -> (i32, Vec<String>) {
 fn texts(wanted: Vec<Wanted>) -> Vec<String> {
     let text = |wanted| match wanted {
         Wanted::Path(path) => path.to_string_lossy().into_owned(),
+        Wanted::Listed(path) => format!("list {}", path.to_string_lossy()),
         Wanted::Network(address) => format!("call {address}"),
     };
     wanted.into_iter().map(text).collect()
@@ -57,6 +58,8 @@ fn what_a_shell_and_its_children_do_not_find_is_seen() {
         assert!(has(&wanted, path), "{path}: {wanted:?}");
     }
     assert!(!has(&wanted, "/proc/none"), "{wanted:?}");
+    let (_, wanted) = observed(&["ls", "/usr"]);
+    assert!(has(&wanted, "list /usr"), "{wanted:?}");
     // It is in one of the two directories of PATH, so it was not missed in the other.
     assert!(!wanted.iter().any(|w| w.ends_with("/cat") || w.ends_with("/ls")), "{wanted:?}");
 }
