@@ -141,6 +141,32 @@ fn the_exit_code_is_the_commands_in(world: &World) {
 }
 
 #[test]
+fn what_an_action_wanted_in_vain_is_told() {
+    World::every().iter().for_each(what_an_action_wanted_in_vain_is_told_in);
+}
+
+fn what_an_action_wanted_in_vain_is_told_in(world: &World) {
+    let outside = world.home.write("kept/back", "here\n").unwrap();
+    let wanted = format!("wanted {}, which is on this machine but not an input", outside.display());
+    let fails = ["--no-in", "--", "sh", "-c", &format!("cat {}", outside.display())];
+    let output = world.run(&fails);
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    assert!(text.contains(&wanted) && text.matches("No such file").count() == 1, "once, though it ran twice: {text}");
+    let output = world.run(&["--json", fails[0], "--", "sh", "-c", fails[4]]);
+    assert_eq!(report(&output)["message"], wanted.as_str());
+
+    // A command that gets along without is told of only where somebody asks, known or not.
+    let goes_on = ["--no-in", "--", "sh", "-c", &format!("cat {} 2>/dev/null; echo done", outside.display())];
+    assert!(!said(&world.run(&goes_on)).contains("wanted"));
+    let asked: Vec<_> = ["--explain"].iter().chain(&goes_on).copied().collect();
+    let output = world.run(&asked);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"done\n"[..]));
+    assert!(said(&output).contains(&wanted) && said(&output).contains("ran "), "{}", said(&output));
+    assert!(said(&world.run(&goes_on)).contains("hit "), "what is explained is the same action");
+}
+
+#[test]
 fn a_failure_is_not_remembered() {
     World::every().iter().for_each(a_failure_is_not_remembered_in);
 }

@@ -47,6 +47,25 @@ impl Drop for Up<'_> {
     }
 }
 
+/// The real compiler of this machine, captured, and a header that lies on the machine and is no input.
+fn a_header_that_is_no_input_is_told(home: &Home) {
+    let header = home.path().join("include/sub/outside.h");
+    fs::create_dir_all(header.parent().unwrap()).unwrap();
+    fs::write(&header, "").unwrap();
+    home.write("a.cc", "#include <sub/outside.h>\n").unwrap();
+    let include = format!("-I{}", home.path().join("include").display());
+    let mut compile = home.lre(&["run", "--in", "a.cc", "--", "c++", &include, "-c", "a.cc", "-o", "a.o"]);
+    let output = compile.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let expected = format!("wanted {}, which is on this machine but not an input", header.display());
+    assert!(
+        said(&output).contains("outside.h: No such file") && said(&output).contains(&expected),
+        "{}",
+        said(&output)
+    );
+    fs::remove_file(home.work().join("a.cc")).unwrap();
+}
+
 #[test]
 fn what_init_writes_is_the_same_for_everybody_and_checked() {
     let home = Home::new().unwrap();
@@ -54,6 +73,7 @@ fn what_init_writes_is_the_same_for_everybody_and_checked() {
     home.must(&["toolchain", "add", "cc", "--from", "capture:/usr/bin/c++"]).unwrap();
     home.must(&["init", "--client", "bazel", "--yes"]).unwrap();
     home.must(&["init", "--check"]).unwrap();
+    a_header_that_is_no_input_is_told(&home);
 
     // Somebody who has only the lock file generates the same.
     let elsewhere = home.write("another/checkout/of/it/WORKSPACE", "").unwrap();
