@@ -131,6 +131,11 @@ int main(int argc, char **argv) {
         write_files("/tmp/file", 30);
         take(120);
         pause();
+    } else if (!strcmp(how, "score")) {
+        int file = open("/proc/self/oom_score_adj", O_RDONLY);
+        ssize_t length = read(file, name, sizeof name);
+        if (length < 0 || write(1, name, length) != length)
+            fail("oom_score_adj");
     } else if (!strcmp(how, "work")) {
         /* What an honest action does. */
         int file = create("made");

@@ -144,6 +144,14 @@ async fn a_full_file_system_is_explained() {
     );
 }
 
+/// Should the kernel have to choose before anybody looks, it chooses a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_takes_a_command_first() {
+    let world = world().await;
+    let outcome = run(&world, 0, &["score"]).await;
+    assert_eq!(world.text(result(&outcome).stdout_digest.as_ref()).await, "1000\n");
+}
+
 /// All of it once more as a user who is not root: other things hold him in the kernel.
 #[test]
 fn the_same_as_an_ordinary_user() {
@@ -178,5 +186,5 @@ fn the_same_as_an_ordinary_user() {
     let said = String::from_utf8_lossy(&ended.stdout);
     println!("{said}");
     assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
-    assert!(said.contains("4 passed"), "{said}");
+    assert!(said.contains("5 passed"), "{said}");
 }

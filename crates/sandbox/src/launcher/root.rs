@@ -96,6 +96,8 @@ pub(super) fn run(plan: &RootPlan, outer: &Outer, socket: OwnedFd) -> ! {
 fn build(plan: &RootPlan, outer: &Outer, channel: &Channel) -> Result<(), Failure> {
     become_ours(channel).map_err(failed_at("tying the root to the launcher"))?;
     map_ids(outer).map_err(failed_at("user and group of the sandbox"))?;
+    // When the machine is out of memory the kernel ends a command, and neither the server nor somebody's editor.
+    write_file(c"/proc/self/oom_score_adj", b"1000").map_err(failed_at("going first when memory is short"))?;
     // The memory of this process, which is a copy of the launcher's, and of each pid 1, which is a copy of it,
     // cannot be read by a command.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed_at("closing its memory"))?;
