@@ -256,6 +256,12 @@ impl World {
         plan
     }
 
+    /// The process of the launcher.
+    #[must_use]
+    pub fn launcher(&self) -> u32 {
+        self.launcher.as_ref().expect("a launcher").child.id()
+    }
+
     /// How many roots there were.
     #[must_use]
     pub fn roots(&self) -> usize {
