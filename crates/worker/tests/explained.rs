@@ -109,3 +109,28 @@ async fn what_reaches_the_world_is_not_run_again() {
     assert_eq!(run(&world, online).await.message, "");
     assert!(run(&world, read().await).await.message.contains(path));
 }
+
+/// In every kind of sandbox: a warm one goes on afterwards, one with read-only inputs has its directories
+/// for outputs the second time too.
+#[tokio::test]
+async fn every_kind_of_sandbox_is_observed() {
+    let world = World::new().await;
+    let (_dir, path) = host_file();
+    let path = path.to_str().unwrap();
+    let warm = Terms { warm: Some("us".to_owned()), ..Terms::default() };
+    let standard = Terms { policy: Policy::Standard1, ..Terms::default() };
+    let compat = Terms { policy: Policy::Compat1, ..Terms::default() };
+    let read_only = Terms { mutates_inputs: false, ..Terms::default() };
+    for terms in [warm, standard, compat, read_only] {
+        for _again in 0..2 {
+            let fails = command(&["act", "write", "out/o", "x", "read", path], &["out/o"]);
+            let outcome = run(&world, Work { terms: terms.clone(), ..work(&world, fails).await }).await;
+            let expected = format!("wanted {path}, which is on this machine but not an input");
+            assert_eq!((&outcome.message, result(&outcome).output_files.len()), (&expected, 1), "{terms:?}");
+            let works = command(&["act", "write", "out/o", "x", "list", "."], &["out/o"]);
+            let outcome = run(&world, Work { terms: terms.clone(), ..work(&world, works).await }).await;
+            assert_eq!((outcome.message.as_str(), result(&outcome).exit_code), ("", 0), "{terms:?}");
+            assert_eq!(world.text(result(&outcome).stdout_digest.as_ref()).await, "a out\n", "{terms:?}");
+        }
+    }
+}

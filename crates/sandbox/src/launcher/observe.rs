@@ -6,8 +6,10 @@
 //! whether the file is there, notes it where not, and lets the call go on as it was. So nothing is
 //! decided here: whoever changes his path after we read it deceives a hint, not the sandbox.
 //!
-//! Nothing of this exists in a run that is not observed: no second filter, no listener. An observed
-//! call costs about 10 us more: two changes of process, and three calls of pid 1.
+//! Nothing of this exists in a run that is not observed: no second filter, no listener. Measured on
+//! the two busy cores of a nested virtual machine, without optimisation: 17 us more for each call that
+//! is looked at (10,000 of them by a shell); 26 ms instead of 13 ms for gcc and a small C file; 115 ms
+//! instead of 99 ms for Python with five of its larger modules.
 mod filter;
 mod interpreter;
 mod noted;
