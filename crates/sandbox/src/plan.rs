@@ -301,6 +301,10 @@ warm for us
 cgroup /sys/fs/cgroup/lre/0
 "
         );
+    }
+
+    #[test]
+    fn an_execution_prints_as_it_is_performed() {
         let plan = SandboxPlan {
             directories: vec![c"out".into(), c"out/sub".into()],
             exec: Exec {
