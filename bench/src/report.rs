@@ -1,5 +1,5 @@
 //! What is printed: each row as it comes, and all of them as a table at the end.
-use crate::stats::{Samples, milliseconds};
+use crate::stats::{Samples, readable};
 use std::time::Duration;
 
 /// One measured promise.
@@ -35,19 +35,19 @@ impl Row {
     /// Holds the median to an absolute figure, which is for a quiet machine of the kind that SPECIFICATION.md names.
     pub fn at_most(self, limit: Duration) -> Self {
         let met = self.p50 <= limit;
-        self.bar(format!("<= {}", milliseconds(limit)), met)
+        self.bar(format!("<= {}", readable(limit)), met)
     }
 
     /// Compares the median with that of something else, taken in the same run, and holds it to a share of it.
     pub fn at_most_of(self, share: f64, other: &str, p50: Duration) -> Self {
         let ratio = self.p50.as_secs_f64() / p50.as_secs_f64().max(1e-9);
-        self.ratio(ratio, share, &format!("{other}: {}", milliseconds(p50)))
+        self.ratio(ratio, share, &format!("{other}: {}", readable(p50)))
     }
 
     /// Compares without holding it to anything.
     pub fn beside(self, other: &str, p50: Duration) -> Self {
         let ratio = self.p50.as_secs_f64() / p50.as_secs_f64().max(1e-9);
-        self.other(ratio, &format!("{other}: {}", milliseconds(p50)))
+        self.other(ratio, &format!("{other}: {}", readable(p50)))
     }
 
     /// The same, for what is no duration.

@@ -35,14 +35,16 @@ impl Samples {
 
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |d: Duration| d.as_secs_f64() * 1e3;
-        write!(f, "{} (p95 {:.3}, n {})", milliseconds(self.p50()), ms(self.quantile(0.95)), self.0.len())
+        write!(f, "{} (p95 {}, n {})", readable(self.p50()), readable(self.quantile(0.95)), self.0.len())
     }
 }
 
 /// As all rows say it.
-pub fn milliseconds(duration: Duration) -> String {
-    format!("{:.3} ms", duration.as_secs_f64() * 1e3)
+pub fn readable(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        seconds if seconds >= 1.0 => format!("{seconds:.2} s"),
+        seconds => format!("{:.2} ms", seconds * 1e3),
+    }
 }
 
 /// Medians of the stages of many executions, on one line.

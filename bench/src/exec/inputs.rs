@@ -37,8 +37,8 @@ pub async fn thousand(name: &str, stage: &mut Stage) -> Result<Row> {
     let less = theirs.p50().saturating_sub(command.p50());
     Ok(Row::of(name, &ours)
         .at_most(Duration::from_millis(3))
-        .at_most_of(0.2, "a tree of hard links + bubblewrap, same mounts, less the command", less)
-        .note(format!("hard links + bubblewrap {theirs}, the command {command}"))
+        .at_most_of(0.2, "hard links + bubblewrap", less)
+        .note(format!("a tree of hard links and bubblewrap with the same mounts {theirs}, less the command {command}"))
         .note(format!("stages, ms: {}", stats::stages(&stages))))
 }
 

@@ -2,7 +2,7 @@
 use super::Stage;
 use crate::generated::{self, one_input};
 use crate::report::Row;
-use crate::stats::{Samples, milliseconds};
+use crate::stats::{Samples, readable};
 use crate::world::Order;
 use anyhow::Result;
 use lre_toolchain::{Kind, Toolchain};
@@ -43,7 +43,7 @@ pub async fn larger(name: &str, stage: &mut Stage) -> Result<Row> {
     let [few, many, rootfs] = [0, 1, 2].map(|i| &modes[i].2);
     let larger = if many.p50() > rootfs.p50() { many } else { rootfs };
     let more = |samples: &Samples| samples.p50().saturating_sub(few.p50());
-    let says = |samples: &Samples| format!("+{} (p50 {})", milliseconds(more(samples)), milliseconds(samples.p50()));
+    let says = |samples: &Samples| format!("+{} (p50 {})", readable(more(samples)), readable(samples.p50()));
     let bar = |what: &str, samples| (format!("{what} <= +0.6 ms over 5 paths"), more(samples) <= MORE_AT_MOST);
     let ((nix, nix_met), (root, root_met)) = (bar("300 paths", many), bar("rootfs", rootfs));
     let row = Row::of(name, larger).beside("5 paths", few.p50()).bar(nix, nix_met).bar(root, root_met);

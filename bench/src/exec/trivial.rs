@@ -40,8 +40,8 @@ pub async fn fresh(name: &str, stage: &mut Stage) -> Result<Row> {
     let less = theirs.p50().saturating_sub(alone.p50());
     Ok(Row::of(name, &ours)
         .at_most(Duration::from_millis(2))
-        .at_most_of(0.2, "bubblewrap with the same 50 mounts, no inputs, less the bare program", less)
-        .note(format!("bubblewrap {theirs}, the bare program {alone}"))
+        .at_most_of(0.2, "bubblewrap alone", less)
+        .note(format!("bubblewrap with the same 50 mounts {theirs}, less the bare program {alone}"))
         .note(format!("stages, ms: {}", stats::stages(&stages))))
 }
 
