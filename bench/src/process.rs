@@ -31,22 +31,29 @@ pub struct Family {
 
 struct Member {
     parent: u32,
-    own: Duration,
+    own: Time,
     /// Of children that have ended and been waited for, with theirs.
-    ended: Duration,
+    ended: Time,
+}
+
+/// Processor time of processes.
+#[derive(Default, Clone, Copy)]
+pub struct Time {
+    user: Duration,
+    system: Duration,
 }
 
 /// Processor time between two moments, by who spent it.
 #[derive(Default)]
 pub struct Spent {
     /// This process: the client.
-    pub client: Duration,
+    pub client: Time,
     /// The server itself.
-    pub server: Duration,
+    pub server: Time,
     /// What the server has started and still runs.
-    pub helpers: Duration,
+    pub helpers: Time,
     /// What these have started and waited for: sandboxes and commands.
-    pub ended: Duration,
+    pub ended: Time,
     /// The whole machine, the kernel's own threads included.
     pub machine: Duration,
 }
@@ -81,15 +88,15 @@ impl Family {
         let mut spent = Spent { machine: self.machine.saturating_sub(before.machine), ..Spent::default() };
         for (pid, member) in &self.members {
             let (own, ended) = before.members.get(pid).map_or_else(Default::default, |m| (m.own, m.ended));
-            let (own, ended) = (member.own.saturating_sub(own), member.ended.saturating_sub(ended));
-            if *pid == std::process::id() {
-                spent.client += own;
-            } else if *pid == self.server {
-                spent.server += own;
-                spent.ended += ended;
-            } else {
-                spent.helpers += own;
-                spent.ended += ended;
+            let whose = match *pid {
+                pid if pid == std::process::id() => &mut spent.client,
+                pid if pid == self.server => &mut spent.server,
+                _ => &mut spent.helpers,
+            };
+            whose.add(member.own.since(own));
+            // What this process itself has started is none of the server's.
+            if *pid != std::process::id() {
+                spent.ended.add(member.ended.since(ended));
             }
         }
         spent
@@ -102,21 +109,35 @@ impl Family {
 }
 
 impl Spent {
-    /// Each part, in microseconds for each of `count` actions.
+    /// Each part, in microseconds for each of `count` actions; of it in the kernel.
     pub fn each(&self, count: usize) -> String {
         let one = |spent: Duration| spent.as_micros() / count.max(1) as u128;
-        let parts = self.client + self.server + self.helpers + self.ended;
-        let kernel = self.machine.saturating_sub(parts);
-        format!(
-            "processor time for each, us: client {}, server {}, its launchers {}, sandboxes and commands {}, \
-             the rest of the machine (kernel threads) {}; all {}",
-            one(self.client),
-            one(self.server),
-            one(self.helpers),
-            one(self.ended),
-            one(kernel),
-            one(self.machine)
-        )
+        let parts = [
+            ("client", self.client),
+            ("server", self.server),
+            ("its launchers", self.helpers),
+            ("sandboxes and commands", self.ended),
+        ];
+        let each = parts.map(|(who, time)| format!("{who} {} (kernel {})", one(time.sum()), one(time.system)));
+        let known: Duration = parts.iter().map(|(_, time)| time.sum()).sum();
+        let (rest, all) = (one(self.machine.saturating_sub(known)), one(self.machine));
+        format!("processor time for each, us: {}, the rest of the machine {rest}; all {all}", each.join(", "))
+    }
+}
+
+impl Time {
+    fn sum(self) -> Duration {
+        self.user + self.system
+    }
+
+    fn add(&mut self, other: Self) {
+        self.user += other.user;
+        self.system += other.system;
+    }
+
+    fn since(self, before: Self) -> Self {
+        let (user, system) = (self.user.saturating_sub(before.user), self.system.saturating_sub(before.system));
+        Self { user, system }
     }
 }
 
@@ -124,9 +145,9 @@ impl Member {
     /// A line of `/proc/PID/stat`: the name in parentheses may hold anything, so what counts comes after the last one.
     fn parse(stat: &str) -> Option<Self> {
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let time = |first: usize| -> Option<Duration> {
-            let sum = fields.get(first)?.parse::<u64>().ok()? + fields.get(first + 1)?.parse::<u64>().ok()?;
-            Some(ticks(sum))
+        let time = |first: usize| -> Option<Time> {
+            let [user, system] = [first, first + 1].map(|i| fields.get(i)?.parse().ok().map(ticks));
+            Some(Time { user: user?, system: system? })
         };
         // Fields 4, and 14 to 17, counted from 1 with the process's id and name.
         Some(Self { parent: fields.get(1)?.parse().ok()?, own: time(11)?, ended: time(13)? })
@@ -143,4 +164,24 @@ fn machine() -> Result<Duration> {
 
 fn ticks(count: u64) -> Duration {
     Duration::from_micros(count * 1_000_000 / rustix::param::clock_ticks_per_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let stat = "7 (a) b (c)) S 3 7 7 0 -1 0 0 0 0 0 100 200 300 400 20 0 1 0 5 0 0";
+        let member = Member::parse(stat).unwrap();
+        assert_eq!(member.parent, 3);
+        assert_eq!(member.own.sum(), ticks(300));
+        assert_eq!((member.ended.user, member.ended.system), (ticks(300), ticks(400)));
+    }
+
+    #[test]
+    fn this_process_is_resident() {
+        let (now, peak) = resident(std::process::id()).unwrap();
+        assert!(now > 0 && peak >= now, "{now} of {peak}");
+    }
 }

@@ -153,3 +153,32 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(milliseconds: u64) -> Row {
+        let mut samples = Samples::default();
+        samples.add(Duration::from_millis(milliseconds));
+        Row::of("row", &samples)
+    }
+
+    #[test]
+    fn every_bar_counts() {
+        let tens = Duration::from_millis(10);
+        assert_eq!(row(2).verdict(), "-");
+        assert_eq!(row(2).at_most(Duration::from_millis(2)).at_most_of(0.2, "other", tens).verdict(), "pass");
+        assert_eq!(row(2).at_most(Duration::from_millis(1)).at_most_of(0.2, "other", tens).verdict(), "falls short");
+        assert_eq!(row(3).at_most(Duration::from_millis(3)).at_most_of(0.2, "other", tens).verdict(), "falls short");
+    }
+
+    #[test]
+    fn the_table_has_the_first_of_two_ratios() {
+        let twice = row(8).at_most_of(1.0, "this", Duration::from_millis(4));
+        let row = twice.at_most_of(1.05, "that", Duration::from_millis(16));
+        assert_eq!(row.ratio, Some(2.0));
+        assert_eq!(row.other, "this: 4.00 ms; that: 16.00 ms");
+        assert_eq!(row.bars(), "<= 1.00x of this (is 2.000x); <= 1.05x of that (is 0.500x)");
+    }
+}
