@@ -129,6 +129,23 @@ async fn a_slow_command_comes_back_with_its_output_so_far() {
     assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none());
 }
 
+/// Too much of something: RESOURCE_EXHAUSTED, a violation that names the property, what there is of a result, and
+/// nothing to remember.
+#[tokio::test]
+async fn a_greedy_command_comes_back_with_its_limit() {
+    let world = World::new().await;
+    let action = world.script("greedy").await;
+    let response = world.run(request(action)).await.unwrap();
+    let status = response.status.unwrap();
+    assert_eq!(status.code, Code::ResourceExhausted as i32);
+    assert!(status.details[0].type_url.ends_with("google.rpc.QuotaFailure"), "{status:?}");
+    assert!(String::from_utf8_lossy(&status.details[0].value).contains("lre-memory-bytes-max"), "{status:?}");
+    assert_eq!(world.text(response.result.unwrap().stdout_digest.as_ref()).await, "so far\n");
+    let said = response.message;
+    assert!(said.contains("more than 512 MiB of memory (lre-memory-bytes-max)") && said.contains("hint: "), "{said}");
+    assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none());
+}
+
 /// 73: an output of the wrong kind.
 #[tokio::test]
 async fn a_wrong_output_is_a_failed_precondition() {

@@ -14,7 +14,7 @@
 use async_trait::async_trait;
 use lre_model::{ActionResult, Digest, wire};
 use lre_store::BlobStore;
-use lre_worker::{Executor, Failure, Outcome, Work};
+use lre_worker::{Breach, Executor, Failure, Limited, Outcome, Work};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -98,6 +98,10 @@ impl Scripted {
             ["slow"] => {
                 let failure = Some(Failure::DeadlineExceeded(work.timeout));
                 Outcome { failure, ..self.exited(137, "so far\n", "").await }
+            }
+            ["greedy"] => {
+                let breach = Breach { what: Limited::Memory, limit: 512 << 20, seen: 600 << 20 };
+                Outcome { failure: Some(Failure::Limit(breach)), ..self.exited(137, "so far\n", "").await }
             }
             ["bad-output"] => {
                 let problem = "is a file, and a directory was promised".to_owned();
