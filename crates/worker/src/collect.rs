@@ -1,7 +1,7 @@
 //! The weighing room: outputs -> digests -> store -> `ActionResult`.
-use crate::Failure;
 use crate::layers::{Found, Layers, Merged};
 use crate::slot_tree::MTIME_SECONDS;
+use crate::{Breach, Failure, Limited};
 use bytes::Bytes;
 use lre_model::{
     Command, Digest, DigestFunction, Directory, DirectoryFormat, Node, OutputPath, Outputs, Property, Subtree,
@@ -26,12 +26,20 @@ pub(crate) struct Gathered {
 
 /// Finds and hashes all outputs of a command. Blocks.
 ///
+/// `bytes_max`: of all of them, holes included. A file of nothing but a hole takes no disk while the command runs,
+/// and hours to hash.
+///
 /// # Errors
-/// An output of the wrong type, a name that is not UTF-8, a file that cannot be read.
-pub(crate) fn gather(upper: &Path, lower: &Arc<Subtree>, command: &Command) -> Result<Gathered, Failure> {
+/// More than that, an output of the wrong type, a name that is not UTF-8, a file that cannot be read.
+pub(crate) fn gather(
+    upper: &Path,
+    lower: &Arc<Subtree>,
+    command: &Command,
+    bytes_max: u64,
+) -> Result<Gathered, Failure> {
     let function = lower.digest().function();
     let layers = Layers::new(upper, lower);
-    let mut gather = Gather { layers, function, command, gathered: Gathered::default() };
+    let mut gather = Gather { layers, function, command, gathered: Gathered::default(), bytes: 0, bytes_max };
     match &command.outputs {
         Outputs::Paths(paths) => paths.iter().try_for_each(|path| gather.output(path, Wanted::Any))?,
         Outputs::Typed { files, directories } => {
@@ -114,6 +122,9 @@ struct Gather<'a> {
     function: DigestFunction,
     command: &'a Command,
     gathered: Gathered,
+    /// Of the outputs so far, and of all at most.
+    bytes: u64,
+    bytes_max: u64,
 }
 
 impl Gather<'_> {
@@ -139,7 +150,7 @@ impl Gather<'_> {
             }
             Some(file) => {
                 let properties = self.properties(&file);
-                let (digest, executable) = self.file(file).map_err(|e| unreadable(output, &e))?;
+                let (digest, executable) = self.file(output, file)?;
                 self.gathered.result.output_files.push(wire::OutputFile {
                     path: output.requested.clone(),
                     digest: Some(digest.to_wire()),
@@ -164,17 +175,23 @@ impl Gather<'_> {
     }
 
     /// The digest and the executable bit of a file; one that was written joins the blobs to store.
-    fn file(&mut self, found: Found) -> io::Result<(Digest, bool)> {
+    fn file(&mut self, output: &OutputPath, found: Found) -> Result<(Digest, bool), Failure> {
         match found {
             Found::Input { digest, executable } => Ok((digest, executable)),
             Found::Written { path, metadata } => {
-                readable(&path, &metadata)?;
+                self.bytes = self.bytes.saturating_add(metadata.len());
+                if self.bytes > self.bytes_max {
+                    let (limit, seen) = (self.bytes_max, self.bytes);
+                    return Err(Failure::Limit(Breach { what: Limited::Disk, limit, seen }));
+                }
                 let mode = metadata.permissions().mode();
-                let (digest, blob) = FileBlob::hash(path, Origin::Owned, self.function)?;
+                let hashed =
+                    readable(&path, &metadata).and_then(|()| FileBlob::hash(path, Origin::Owned, self.function));
+                let (digest, blob) = hashed.map_err(|e| unreadable(output, &e))?;
                 self.gathered.blobs.push((digest, Blob::File(blob)));
                 Ok((digest, mode & 0o111 != 0))
             }
-            _ => Err(io::ErrorKind::InvalidInput.into()),
+            _ => Err(unreadable(output, &io::ErrorKind::InvalidInput.into())),
         }
     }
 
@@ -232,7 +249,7 @@ impl Gather<'_> {
                     Node::Directory { digest }
                 }
                 file => {
-                    let (digest, executable) = self.file(file).map_err(|e| unreadable(output, &e))?;
+                    let (digest, executable) = self.file(output, file)?;
                     Node::File { digest, executable }
                 }
             };

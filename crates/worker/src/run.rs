@@ -138,7 +138,7 @@ impl Ran {
         let (stdout, stderr, upper) = (directory.stdout(), directory.stderr(), directory.upper());
         let reading = |e: std::io::Error| Failure::Store { doing: "reading what the command wrote", source: e.into() };
         let little = collect::is_little([&stdout, &stderr], &upper, &loaded.inputs, &loaded.command);
-        let output_bytes_max = self.limits.output_bytes_max;
+        let (output_bytes_max, outputs_bytes_max) = (self.limits.output_bytes_max, self.limits.disk_bytes_max);
         let work = move || {
             let cut = limits::cut(&stdout, output_bytes_max).and(limits::cut(&stderr, output_bytes_max));
             if let Err(error) = cut {
@@ -146,7 +146,7 @@ impl Ran {
             }
             let function = loaded.action.digest.0.function();
             let streams = (collect::stream(&stdout, function), collect::stream(&stderr, function));
-            let gathered = outputs.then(|| collect::gather(&upper, &loaded.inputs, &loaded.command));
+            let gathered = outputs.then(|| collect::gather(&upper, &loaded.inputs, &loaded.command, outputs_bytes_max));
             (streams, gathered)
         };
         let ((stdout, stderr), gathered) = collect::work(little, work).await.map_err(reading)?;

@@ -114,6 +114,10 @@ int main(int argc, char **argv) {
             sprintf(name, "directory-%d/%d", i / 1000, i);
             close(create(name));
         }
+    } else if (!strcmp(how, "holes")) {
+        mkdir("made", 0755);
+        if (ftruncate(create("made/one"), 30 << 20) || ftruncate(create("made/two"), 30 << 20))
+            fail("ftruncate");
     } else if (!strcmp(how, "nameless")) {
         for (int i = 0;; i++) {
             int file = create("gone");

@@ -144,6 +144,15 @@ async fn a_full_file_system_is_explained() {
     );
 }
 
+/// Holes take no disk, and hours to hash: outputs count with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_full_of_holes_are_too_much() {
+    let world = world().await;
+    let outcome = run(&world, 0, &["holes"]).await;
+    let Some(Failure::Limit(breach)) = &outcome.failure else { panic!("{outcome:?}") };
+    assert_eq!((breach.what, breach.seen), (Limited::Disk, 60 * MIB));
+}
+
 /// Should the kernel have to choose before anybody looks, it chooses a command.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_kernel_takes_a_command_first() {
@@ -186,5 +195,5 @@ fn the_same_as_an_ordinary_user() {
     let said = String::from_utf8_lossy(&ended.stdout);
     println!("{said}");
     assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
-    assert!(said.contains("5 passed"), "{said}");
+    assert!(said.contains("6 passed"), "{said}");
 }
