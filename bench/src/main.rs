@@ -14,14 +14,23 @@ mod stats;
 mod toolchain;
 mod world;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use report::Report;
+use tokio::signal::unix::{SignalKind, signal};
 use world::World;
 
 const SCENARIOS: [&str; 3] = ["exec", "lookups", "toolchain"];
 
 fn main() -> Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run())
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        // Whoever drops a scenario ends its servers and removes their files; a signal by itself would leave both.
+        tokio::select! {
+            ended = run() => ended,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    })
 }
 
 /// `bench [SCENARIO [ROW]]`: everything, what is named, or of `exec` the rows whose name has this part.
