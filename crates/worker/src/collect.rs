@@ -15,6 +15,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+/// Most levels of an output directory. They are read by calls, and a stack has an end: some thousand levels, which a
+/// command makes in a moment, would end the server.
+const OUTPUT_LEVELS_MAX: usize = 200;
+
 /// What was found: the part of the result that speaks of outputs, and the blobs to store first.
 #[derive(Default)]
 pub(crate) struct Gathered {
@@ -197,7 +201,7 @@ impl Gather<'_> {
 
     fn directory(&mut self, output: &OutputPath, directory: &Merged) -> Result<(), Failure> {
         let mut all = BTreeMap::new();
-        let root = self.tree(output, directory, &mut all)?;
+        let root = self.tree(output, directory, &mut all, 1)?;
         let mut wire = wire::OutputDirectory {
             path: output.requested.clone(),
             // REAPI 2.2: true only where parents come before their children, each once.
@@ -228,8 +232,12 @@ impl Gather<'_> {
         output: &OutputPath,
         merged: &Merged,
         all: &mut BTreeMap<Digest, Directory>,
+        level: usize,
     ) -> Result<Directory, Failure> {
         let wrong = |problem: String| Failure::Output { path: output.requested.clone(), problem };
+        if level > OUTPUT_LEVELS_MAX {
+            return Err(wrong(format!("is more than {OUTPUT_LEVELS_MAX} directories deep")));
+        }
         let mut directory = Directory::default();
         for name in self.layers.names(merged).map_err(|e| unreadable(output, &e))? {
             let Some(found) = self.layers.child(merged, &name).map_err(|e| unreadable(output, &e))? else { continue };
@@ -243,7 +251,7 @@ impl Gather<'_> {
                 }
                 Found::Symlink(Some(target)) => Node::Symlink { target },
                 Found::Directory(merged) => {
-                    let child = self.tree(output, &merged, all)?;
+                    let child = self.tree(output, &merged, all, level + 1)?;
                     let digest = Digest::of(self.function, &child.encode());
                     all.insert(digest, child);
                     Node::Directory { digest }

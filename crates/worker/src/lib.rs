@@ -17,6 +17,7 @@ mod plan;
 mod prepare;
 mod ready;
 mod remembered;
+mod remove;
 mod rooms;
 mod root;
 mod run;

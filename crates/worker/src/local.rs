@@ -5,7 +5,7 @@ use crate::limits::{Machine, Reserves, Watcher};
 use crate::prepare::Dressing;
 use crate::ready::ReadyToolchains;
 use crate::rooms::{ROOT_KEPT, Rooms};
-use crate::slot_tree::remove_tree;
+use crate::remove::remove_tree;
 use crate::{ExecutionLimits, Executor, Failure, Outcome, Work};
 use async_trait::async_trait;
 use lre_sandbox::cgroup::SlotCgroup;

@@ -3,7 +3,8 @@
 use crate::launcher::Launcher;
 use crate::root::Root;
 use crate::run_directory::RunDirectory;
-use crate::slot_tree::{SlotTree, remove_tree};
+use crate::remove::remove_tree;
+use crate::slot_tree::SlotTree;
 use lre_model::Subtree;
 use lre_sandbox::{RootPlan, TREE};
 use lre_store::{BlobStore, Inodes, StoreError};

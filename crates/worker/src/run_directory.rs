@@ -1,7 +1,7 @@
 //! Where an execution writes: the upper layer, the kernel's work directory, stdout and stderr. Made by the
 //! root, before anybody waits for it, and removed when nobody waits any more: removing what 1,000 outputs
 //! left behind takes longer than many a command.
-use crate::slot_tree::remove_tree;
+use crate::remove::remove_tree;
 use lre_sandbox::{STDERR, STDOUT, UPPER};
 use std::path::PathBuf;
 

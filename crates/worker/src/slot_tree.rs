@@ -8,6 +8,7 @@
 //! different inodes as long as the file has at most 1 MiB. Equal headers that
 //! share an inode have changed what `#pragma once` meant.
 use crate::slot_difference::{Change, Difference, Shown};
+use crate::remove::remove_tree;
 use crate::slot_watch::SlotWatch;
 use lre_model::{Digest, DigestFunction, Subtree};
 use lre_store::{BlobStore, Inodes, StoreError};
@@ -216,30 +217,6 @@ pub(crate) fn settle(directory: &Path) -> io::Result<()> {
 fn constant_times() -> Timestamps {
     let time = Timespec { tv_sec: MTIME_SECONDS, tv_nsec: 0 };
     Timestamps { last_access: time, last_modification: time }
-}
-
-/// Removes a tree whatever modes a command has left in it: an ordinary user cannot list a directory
-/// of its own with mode 0.
-pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Ok(()) => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => open_up(path)?,
-        Err(e) => return Err(e),
-    }
-    std::fs::remove_dir_all(path)
-}
-
-fn open_up(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
