@@ -35,10 +35,10 @@ fn look(pid: u32) -> Option<Process> {
     Some(Process { pid, parent, began, state: fields.first()?.chars().next()?, command })
 }
 
-/// Whether this very process is there still, be it as a zombie.
+/// Whether this very process lives; one that only waits to be asked how it ended does not.
 #[must_use]
 pub fn living_process(process: &Process) -> bool {
-    look(process.pid).is_some_and(|now| now.began == process.began)
+    look(process.pid).is_some_and(|now| now.began == process.began && now.state != 'Z')
 }
 
 /// `R`, `S`, `T`, `Z`, ...; nothing where it is gone.
@@ -125,6 +125,13 @@ impl Census {
         }
         let mounts = mounts_of(home);
         Self { processes, strays, namespaces, mounts, files: open_files(server) }
+    }
+
+    /// Whether nobody has come, gone or done anything since `before`.
+    pub(super) fn rests_since(&self, before: &Self) -> bool {
+        self.processes.iter().all(|process| process.state == 'S')
+            && self.processes == before.processes
+            && self.namespaces == before.namespaces
     }
 
     /// Whether there is no more of anything than in `before`. A server may open some files more as it works.

@@ -51,6 +51,29 @@ pub(super) fn at_home(command: &mut Command, home: &Path) {
     command.env("LRE_STORE", home.join("store")).env("LRE_LOG", "info");
 }
 
+/// Mounts a small file system over the store of the home that it is started in, with what is in the store, and
+/// becomes the user, `$1`. The mount is in a namespace of its own.
+const ON_A_SMALL_DISK: &str = r#"
+user=$1; shift
+cp -a store disk
+mount -n -t tmpfs -o size=64m,mode=0700 none store
+cp -a disk/. store
+if [ "$user" = - ]; then exec "$@"; fi
+chown "$user:$user" store
+exec setpriv "--reuid=$user" "--regid=$user" --clear-groups -- "$@"
+"#;
+
+/// `program` on a disk that is full soon. An ordinary user of the tests is root of a namespace for it.
+pub(super) fn on_a_small_disk(who: Who, program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let user = if who == Who::Ordinary { ORDINARY.to_string() } else { "-".to_owned() };
+    command.args(["--mount", "--", "/bin/sh", "-ec", ON_A_SMALL_DISK, "disk", &user]).arg(program);
+    command
+}
+
 impl Kit {
     fn make(program: &Path) -> Self {
         let directory = tempfile::Builder::new().prefix("lre-kit-").tempdir_in("/tmp").expect("a folder in /tmp");
@@ -65,6 +88,7 @@ impl Kit {
         compile(&path.join("source"), &tree.join("usr/bin/attack"));
         fs::copy(tree.join("usr/bin/attack"), path.join("attack")).expect("copy");
         PROGRAMS.iter().for_each(|name| copy_program(&Path::new("/bin").join(name), &tree));
+        compile_clock(path);
         let mut kit = Self { directory, properties: [None, None] };
         kit.properties[0] = Some(kit.template(Who::Same));
         if rustix::process::geteuid().is_root() {
@@ -116,6 +140,11 @@ impl Kit {
         self.path().join("lre")
     }
 
+    /// What is loaded into a server whose calendar is to be set.
+    pub(super) fn clock(&self) -> PathBuf {
+        self.path().join("clock.so")
+    }
+
     pub(super) fn property(&self, who: Who) -> (String, String) {
         self.properties[usize::from(who == Who::Ordinary)].clone().expect("a toolchain for each user")
     }
@@ -158,6 +187,15 @@ fn compile(sources: &Path, program: &Path) {
     cc.args(
         SOURCES.iter().map(|(name, _)| sources.join(name)).filter(|path| path.extension().is_some_and(|e| e == "c")),
     );
+    let output = cc.output().expect("a C compiler `cc` is needed (README)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn compile_clock(kit: &Path) {
+    let source = kit.join("clock.c");
+    fs::write(&source, include_str!("clock.c")).expect("source");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(kit.join("clock.so")).arg(&source);
     let output = cc.output().expect("a C compiler `cc` is needed (README)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

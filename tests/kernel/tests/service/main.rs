@@ -1,7 +1,10 @@
 //! What must be impossible and what must survive, through the whole service: a server of its own for each test, run
 //! by the user of the tests and, when that is root, by an ordinary user too. Attacks are actions.
+mod after;
+mod faults;
 mod host;
 mod reach;
+mod rights;
 mod stored;
 
 use lre_kernel::service::{Service, Setting, services};

@@ -9,6 +9,7 @@ static const struct {
     {"reach", reach},       {"families", families},   {"use-port", use_port},     {"others", others},
     {"everybody", everybody}, {"kill-all", kill_all}, {"victim", victim},         {"privileges", privileges},
     {"leave", leave},       {"find", find},           {"linger", linger},         {"stay", stay},
+    {"namespaces", namespaces}, {"who", who},         {"spoil", spoil},
 };
 
 void say(const char *what, long result) {

@@ -27,13 +27,14 @@ static long cloned3(uint64_t flags) {
     if (p > 0) waitpid(p, 0, 0);
     return p;
 }
-static void namespaces(void) {
+int namespaces(char **words) {
     static const struct { const char *name, *file; uint64_t flag; } kinds[] = {
         {"user", "user", CLONE_NEWUSER},   {"mount", "mnt", CLONE_NEWNS}, {"pid", "pid", CLONE_NEWPID},
         {"net", "net", CLONE_NEWNET},      {"ipc", "ipc", CLONE_NEWIPC},  {"uts", "uts", CLONE_NEWUTS},
         {"cgroup", "cgroup", CLONE_NEWCGROUP},
     };
     char what[64], path[64];
+    (void)words;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 #define FOR(verb, call) (snprintf(what, sizeof what, verb "-%s", kinds[i].name), (void)0); TRY_APART(what, call)
         FOR("unshare", unshare((int)kinds[i].flag));
@@ -46,6 +47,7 @@ static void namespaces(void) {
         FOR("enter-of-init", setns(open(path, O_RDONLY), 0));
         FOR("enter-by-pidfd", setns((int)syscall(SYS_pidfd_open, 1, 0), (int)kinds[i].flag));
     }
+    return 0;
 }
 static long attribute(const char *path) {
     struct mount_attr a = {.attr_clr = MOUNT_ATTR_RDONLY};
@@ -151,11 +153,40 @@ static void machine(void) {
 }
 
 int privileges(char **words) {
-    (void)words;
-    namespaces();
+    namespaces(words);
     mounts();
     devices();
     identity();
     machine();
+    return 0;
+}
+
+int who(char **words) {
+    (void)words;
+    printf("%d %d %d %d\n", getuid(), geteuid(), getgid(), getegid());
+    return 0;
+}
+
+// Spoils what it can of pid 1 and of its own surroundings.
+int spoil(char **words) {
+    only_inside();
+    struct rlimit none = {0, 0};
+    if (!strcmp(words[0], "limits"))
+        for (int i = 0; i < 16; i++) syscall(SYS_prlimit64, 1, i, &none, 0);
+    if (!strcmp(words[0], "stop")) kill(1, SIGSTOP), kill(1, SIGTSTP), setpriority(PRIO_PROCESS, 1, 19);
+    if (!strcmp(words[0], "processes"))
+        for (int i = 0; i < 300; i++)
+            if (!fork())
+                for (;;) pause();
+    if (!strcmp(words[0], "files")) {
+        // stdout and stderr: no mode, a lock, a size.
+        for (int f = 1; f < 3; f++) {
+            if (ftruncate(f, 1L << 40)) return 1;
+            fcntl(f, F_SETLEASE, F_WRLCK);
+            fchmod(f, 0);
+            struct flock l = {.l_type = F_WRLCK};
+            fcntl(f, F_SETLK, &l);
+        }
+    }
     return 0;
 }
