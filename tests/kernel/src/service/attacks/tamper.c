@@ -57,6 +57,9 @@ static long flags(long set) {
     int f = readable();
     if (ioctl(f, FS_IOC_GETFLAGS, &now)) return -1;
     now |= set;
+    if (ioctl(f, FS_IOC_SETFLAGS, &now)) return -1;
+    // Where it may be done it is undone: nobody could remove the file.
+    now &= ~set;
     return ioctl(f, FS_IOC_SETFLAGS, &now);
 }
 static long project(void) {
