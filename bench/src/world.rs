@@ -13,7 +13,7 @@ use lre_toolchain::{Kind, Registry, Toolchain};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tonic::transport::Channel;
 
 /// The function that all benchmarks use.
@@ -178,7 +178,7 @@ impl World {
 /// Executes, and insists that the command succeeded.
 pub async fn execute(mut execution: ExecutionClient<Channel>, action: Digest) -> Result<Executed> {
     let request = re::ExecuteRequest { action_digest: Some(action.to_wire()), ..Default::default() };
-    let start = Instant::now();
+    let (start, asked) = (Instant::now(), SystemTime::now());
     let mut stream = execution.execute(request).await?.into_inner();
     let mut last = None;
     while let Some(operation) = stream.message().await? {
@@ -194,7 +194,13 @@ pub async fn execute(mut execution: ExecutionClient<Channel>, action: Digest) ->
     let metadata = result.execution_metadata.clone().unwrap_or_default();
     let command = metadata.virtual_execution_duration.unwrap_or_default();
     let command = Duration::new(command.seconds.unsigned_abs(), command.nanos.unsigned_abs());
-    Ok(Executed { elapsed, command, stages: stages(&metadata), result, known: response.cached_result })
+    Ok(Executed {
+        elapsed,
+        command,
+        stages: stages(&metadata, asked, asked + elapsed),
+        result,
+        known: response.cached_result,
+    })
 }
 
 impl<'a> Order<'a> {
@@ -249,19 +255,26 @@ async fn installed(home: &Home, store: &Upstream, name: &str, kind: Kind, folder
     Ok(toolchain)
 }
 
-/// The stages of an execution, in order.
-fn stages(metadata: &re::ExecutedActionMetadata) -> Vec<(&'static str, Duration)> {
+/// The stages of an execution, in order, from the call to the last message. All clocks are this machine's.
+fn stages(
+    metadata: &re::ExecutedActionMetadata,
+    asked: SystemTime,
+    answered: SystemTime,
+) -> Vec<(&'static str, Duration)> {
     let at = |stamp: &Option<lre_proto::protobuf::Timestamp>| {
         stamp.as_ref().map_or(Duration::ZERO, |t| Duration::new(t.seconds.unsigned_abs(), t.nanos.unsigned_abs()))
     };
+    let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let marks = [
-        ("", at(&metadata.queued_timestamp)),
+        ("", since(asked)),
+        ("asked", at(&metadata.queued_timestamp)),
         ("read, held, queued", at(&metadata.worker_start_timestamp)),
         ("inputs laid out", at(&metadata.input_fetch_completed_timestamp)),
         ("sandbox set up", at(&metadata.execution_start_timestamp)),
         ("command", at(&metadata.execution_completed_timestamp)),
         ("sandbox gone", at(&metadata.output_upload_start_timestamp)),
         ("outputs stored", at(&metadata.output_upload_completed_timestamp)),
+        ("remembered, answered", since(answered)),
     ];
     marks.windows(2).map(|pair| (pair[1].0, pair[1].1.saturating_sub(pair[0].1))).collect()
 }
