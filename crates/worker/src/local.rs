@@ -4,8 +4,9 @@ use crate::launcher::{Launcher, LauncherProgram};
 use crate::limits::{Machine, Reserves, Watcher};
 use crate::prepare::Dressing;
 use crate::ready::ReadyToolchains;
-use crate::rooms::{ROOT_KEPT, Rooms};
 use crate::remove::remove_tree;
+use crate::rooms::{ROOT_KEPT, Rooms};
+use crate::run::Ran;
 use crate::{ExecutionLimits, Executor, Failure, Outcome, Work};
 use async_trait::async_trait;
 use lre_sandbox::cgroup::SlotCgroup;
@@ -90,17 +91,13 @@ impl LocalExecutor {
         let mut rooms = slot.lock().await;
         let cgroup = self.cgroups.get(work.slot).and_then(Option::as_ref);
         let before = cgroup.map(SlotCgroup::held);
-        let dressing = Dressing {
-            store: self.store.as_ref(),
-            inodes: &self.inodes,
-            toolchains: &self.toolchains,
-            launcher: &self.launcher,
-            limits: self.limits,
-            rooms: &mut rooms,
-            cgroup,
-        };
-        let prepared = dressing.prepare(work).await?;
-        let mut ran = prepared.run(&self.watcher, cancel).await?;
+        let mut ran = self.once(&mut rooms, cgroup, work, cancel).await?;
+        if ran.never_started() {
+            // An action cannot spoil a root, except a warm one (it may change the limits of its pid 1), and what is
+            // outside can spoil any. The command has not run, so nothing is done twice.
+            tracing::warn!(slot = ran.work.slot, "a ready root was spoilt; another one is made");
+            ran = self.once(&mut rooms, cgroup, ran.work, cancel).await?;
+        }
         // The kernel kills everybody in it at once, the root too, so that nobody is left to say why.
         if cgroup.map(SlotCgroup::held).zip(before).is_some_and(|(now, before)| now.killed > before.killed) {
             ran.was_out_of_memory();
@@ -113,9 +110,35 @@ impl LocalExecutor {
             own: &self.directory,
         };
         let explanation = again.explain(&ran, cancel).await;
+        // What ran over inputs that somebody changed meanwhile has maybe seen others than its own.
+        if rooms.last().is_some_and(|room| !room.is_intact()) {
+            return Err(Failure::Sandbox("its inputs were changed from outside while it ran; try again".to_owned()));
+        }
         let mut outcome = ran.collect(self.store.as_ref()).await;
         outcome.add(&explanation);
         Ok(outcome)
+    }
+}
+
+impl LocalExecutor {
+    /// Prepares and runs.
+    async fn once(
+        &self,
+        rooms: &mut Rooms,
+        cgroup: Option<&SlotCgroup>,
+        work: Work,
+        cancel: &CancellationToken,
+    ) -> Result<Ran, Failure> {
+        let dressing = Dressing {
+            store: self.store.as_ref(),
+            inodes: &self.inodes,
+            toolchains: &self.toolchains,
+            launcher: &self.launcher,
+            limits: self.limits,
+            rooms,
+            cgroup,
+        };
+        dressing.prepare(work).await?.run(&self.watcher, cancel).await
     }
 }
 

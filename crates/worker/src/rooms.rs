@@ -1,9 +1,9 @@
 //! What a slot keeps ready: for each set of toolchains and terms that it saw lately a room, which is a
 //! ready root and an input tree.
 use crate::launcher::Launcher;
+use crate::remove::remove_tree;
 use crate::root::Root;
 use crate::run_directory::RunDirectory;
-use crate::remove::remove_tree;
 use crate::slot_tree::SlotTree;
 use lre_model::Subtree;
 use lre_sandbox::{RootPlan, TREE};
@@ -105,6 +105,11 @@ impl Room {
             self.retire();
         }
         shown
+    }
+
+    /// Whether nobody has changed the inputs from outside since they were laid out.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.tree.is_intact()
     }
 
     /// The root is not to be used any more: something about it, or about the input tree, is in doubt.

@@ -6,7 +6,7 @@ use crate::root::{Over, Root};
 use crate::run_directory::RunDirectory;
 use crate::{Failure, Outcome, Work};
 use lre_model::{ActionResult, Digest, protobuf, wire};
-use lre_sandbox::{How, SandboxPlan};
+use lre_sandbox::{Ended, How, SandboxPlan};
 use lre_store::{Blob, BlobStore, StoreError};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,6 +24,8 @@ pub(crate) struct Ran {
     pub over: Over<Stop>,
     started: SystemTime,
     completed: SystemTime,
+    /// Whether the root had served others before.
+    reused: bool,
 }
 
 /// Why an execution was stopped from outside.
@@ -40,13 +42,14 @@ impl Prepared<'_> {
             return Err(Failure::Cancelled);
         }
         let Self { work, limits, root, directory, plan, fetch_started, fetch_completed } = self;
+        let reused = root.executions > 0;
         let asked = SystemTime::now();
         let over = perform(root, plan, &directory, limits, watcher, cancel).await?;
         let (started, completed) = match &over {
             Over::Ended(ended) => (asked + ended.setup, asked + ended.setup + ended.wall),
             Over::Stopped(_) => (asked, SystemTime::now()),
         };
-        Ok(Ran { work, limits, directory, fetch: (fetch_started, fetch_completed), over, started, completed })
+        Ok(Ran { work, limits, directory, fetch: (fetch_started, fetch_completed), over, started, completed, reused })
     }
 }
 
@@ -77,6 +80,11 @@ pub(crate) async fn perform(
 }
 
 impl Ran {
+    /// A root that was in order before could not be entered any more; the command did not run.
+    pub(crate) fn never_started(&self) -> bool {
+        self.reused && matches!(&self.over, Over::Ended(Ended { how: How::SetupFailed { .. }, .. }))
+    }
+
     /// The kernel ended it, at the limit of its memory.
     pub(crate) fn was_out_of_memory(&mut self) {
         let limit = self.limits.memory_bytes_max;

@@ -7,8 +7,8 @@
 //! Guaranteed: content, mode (0444 or 0555), one constant mtime; two paths with equal content have
 //! different inodes as long as the file has at most 1 MiB. Equal headers that
 //! share an inode have changed what `#pragma once` meant.
-use crate::slot_difference::{Change, Difference, Shown};
 use crate::remove::remove_tree;
+use crate::slot_difference::{Change, Difference, Shown};
 use crate::slot_watch::SlotWatch;
 use lre_model::{Digest, DigestFunction, Subtree};
 use lre_store::{BlobStore, Inodes, StoreError};

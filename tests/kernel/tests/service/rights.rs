@@ -74,3 +74,26 @@ fn the_whole_of_proc_cannot_be_written() {
         assert_eq!(ran.stdout.lines().count(), seen, "{:?}: {ran:#?}", service.who);
     }
 }
+
+/// In a warm slot too, where pid 1 goes on: the next action of the trust domain is right, with the limits and the
+/// priority that every action has.
+#[test]
+fn spoiling_pid_1_of_a_warm_slot_spoils_nothing_for_the_next() {
+    for mut service in everyone(1) {
+        let warm = |act: Act| act.property("lre-warm", "domain").timeout(std::time::Duration::from_secs(2));
+        // Priority and nice are the fields 18 and 19 (proc_pid_stat(5)).
+        let look = warm(Act::new(&[
+            "sh",
+            "-c",
+            "ulimit -a; cat /proc/self/limits; set -- $(cat /proc/self/stat); echo ${18} ${19}",
+        ]));
+        let before = service.run(&look).stdout;
+        for what in ["limits", "stop", "processes"] {
+            let answer = service.attempt(&warm(Act::attack(&["spoil", what])));
+            assert!(answer.failure.is_some() || answer.ran.is_some(), "it was answered");
+            let after = service.attempt(&look).ran();
+            assert_eq!(after.expect("the next is not spoilt").stdout, before, "{:?}: {what}", service.who);
+        }
+        service.nothing_lies_about();
+    }
+}
