@@ -92,10 +92,10 @@ impl LocalExecutor {
         let cgroup = self.cgroups.get(work.slot).and_then(Option::as_ref);
         let before = cgroup.map(SlotCgroup::held);
         let mut ran = self.once(&mut rooms, cgroup, work, cancel).await?;
-        if ran.never_started() {
+        if let Some(problem) = ran.never_started() {
             // An action cannot spoil a root, except a warm one (it may change the limits of its pid 1), and what is
             // outside can spoil any. The command has not run, so nothing is done twice.
-            tracing::warn!(slot = ran.work.slot, "a ready root was spoilt; another one is made");
+            tracing::warn!(slot = ran.work.slot, problem, "a ready root was spoilt; another one is made");
             ran = self.once(&mut rooms, cgroup, ran.work, cancel).await?;
         }
         // The kernel kills everybody in it at once, the root too, so that nobody is left to say why.

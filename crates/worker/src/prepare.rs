@@ -6,7 +6,6 @@ use crate::plan::{self, HostNetwork};
 use crate::ready::ReadyToolchains;
 use crate::rooms::Rooms;
 use crate::root::Root;
-use crate::run_directory::RunDirectory;
 use crate::{Failure, Work};
 use lre_model::{Command, Invalid, Network, Node, OutputPath, RelPath, Subtree};
 use lre_sandbox::SandboxPlan;
@@ -22,7 +21,6 @@ pub(crate) struct Prepared<'a> {
     pub work: Work,
     pub limits: ExecutionLimits,
     pub root: &'a mut Root,
-    pub directory: RunDirectory,
     pub plan: SandboxPlan,
     pub fetch_started: SystemTime,
     pub fetch_completed: SystemTime,
@@ -65,10 +63,10 @@ impl<'a> Dressing<'a> {
         room.show(&inputs, self.store, self.inodes).await.map_err(laying_out)?;
         let fetch_completed = SystemTime::now();
         let plan = execution(&work, directories, &limits)?;
-        let (root, directory) = room.root(self.launcher).map_err(|e| {
+        let root = room.root(self.launcher).map_err(|e| {
             Failure::Sandbox(format!("the launcher does not answer: {e}; `lre doctor` looks for the reason"))
         })?;
-        Ok(Prepared { work, limits, root, directory, plan, fetch_started, fetch_completed })
+        Ok(Prepared { work, limits, root, plan, fetch_started, fetch_completed })
     }
 }
 

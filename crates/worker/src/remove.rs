@@ -24,17 +24,22 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
         Ok(metadata) if !metadata.is_dir() => return std::fs::remove_file(path),
         Ok(_) => {}
     }
-    let top = open(CWD, path)?;
-    let mut removal = Removal { top: top.as_fd(), moved: 0 };
     loop {
-        let moved = removal.moved;
-        removal.empty(top.as_fd(), 0)?;
+        let moved = empty_tree(path)?;
         match rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR) {
             // What was moved to the top while it was read may not have been seen.
-            Err(Errno::NOTEMPTY | Errno::EXIST) if removal.moved > moved => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) if moved => {}
             done => return Ok(done?),
         }
     }
+}
+
+/// Removes what is in a directory. Whether that was so much that something may be left.
+pub(crate) fn empty_tree(path: &Path) -> io::Result<bool> {
+    let top = open(CWD, path)?;
+    let mut removal = Removal { top: top.as_fd(), moved: 0 };
+    removal.empty(top.as_fd(), 0)?;
+    Ok(removal.moved > 0)
 }
 
 struct Removal<'a> {

@@ -3,7 +3,7 @@
 use crate::launcher::Launcher;
 use crate::remove::remove_tree;
 use crate::root::Root;
-use crate::run_directory::RunDirectory;
+use crate::run_directory::RunDirectories;
 use crate::slot_tree::SlotTree;
 use lre_model::Subtree;
 use lre_sandbox::{RootPlan, TREE};
@@ -116,34 +116,28 @@ impl Room {
     pub(crate) fn retire(&mut self) {
         let Some(root) = self.root.take() else { return };
         // It has made the folder of the next execution, which there will not be.
-        let unused = self.directory.join(format!("{}{}", self.run(), root.executions));
+        let unused = root.folders().close();
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
                 root.end().await;
-                remove_later(unused);
+                unused.into_iter().for_each(remove_later);
             })),
             Err(_) => drop(root),
         }
     }
 
-    /// Its root, made anew where there is none, and where the next execution will write.
-    pub(crate) fn root(&mut self, launcher: &Launcher) -> io::Result<(&mut Root, RunDirectory)> {
+    /// Its root, made anew where there is none.
+    pub(crate) fn root(&mut self, launcher: &Launcher) -> io::Result<&mut Root> {
         if self.root.as_mut().is_none_or(|root| !root.is_usable()) {
             self.retire();
             self.roots += 1;
             let slot = crate::plan::host(&self.directory).map_err(io::Error::other)?;
-            let plan = RootPlan { slot, run: self.run(), ..self.plan.clone() };
-            self.root = Some(Root::make(launcher, &plan)?);
+            // Begins the name of each folder that it makes.
+            let run = format!("run-{}-", self.roots);
+            let folders = RunDirectories::new(self.directory.join(&run));
+            self.root = Some(Root::make(launcher, &RootPlan { slot, run, ..self.plan.clone() }, folders)?);
         }
-        let run = self.run();
-        let root = self.root.as_mut().ok_or_else(|| io::Error::other("no root"))?;
-        let directory = RunDirectory::new(self.directory.join(format!("{run}{}", root.executions)));
-        Ok((root, directory))
-    }
-
-    /// Begins the name of each folder that the present root makes.
-    fn run(&self) -> String {
-        format!("run-{}-", self.roots)
+        self.root.as_mut().ok_or_else(|| io::Error::other("no root"))
     }
 }
 

@@ -2,6 +2,7 @@
 //! and answered.
 use crate::launcher::Launcher;
 use crate::limits::Members;
+use crate::run_directory::RunDirectories;
 use lre_sandbox::{Ended, FrameError, How, Reply, RootPlan, Run, SandboxPlan, client, decode, encode, frame_length};
 use std::io;
 use std::sync::Arc;
@@ -20,8 +21,7 @@ pub(crate) struct Root {
     writer: OwnedWriteHalf,
     inbox: Vec<u8>,
     pid: Arc<AtomicU32>,
-    /// How many executions it was given.
-    pub executions: u64,
+    folders: Arc<RunDirectories>,
     /// It must not be given another.
     spent: bool,
 }
@@ -37,11 +37,16 @@ pub(crate) enum Over<W> {
 
 impl Root {
     /// Asks the launcher for one.
-    pub(crate) fn make(launcher: &Launcher, plan: &RootPlan) -> io::Result<Self> {
+    pub(crate) fn make(launcher: &Launcher, plan: &RootPlan, folders: Arc<RunDirectories>) -> io::Result<Self> {
         let socket = launcher.root(plan)?;
         socket.set_nonblocking(true)?;
         let (reader, writer) = UnixStream::from_std(socket)?.into_split();
-        Ok(Self { reader, writer, inbox: Vec::new(), pid: Arc::default(), executions: 0, spent: false })
+        Ok(Self { reader, writer, inbox: Vec::new(), pid: Arc::default(), folders, spent: false })
+    }
+
+    /// The folders that it makes for its executions.
+    pub(crate) fn folders(&self) -> &Arc<RunDirectories> {
+        &self.folders
     }
 
     /// The processes of its executions, and its own.
@@ -76,8 +81,9 @@ impl Root {
     /// the execution is left.
     pub(crate) async fn run<W>(&mut self, plan: SandboxPlan, stop: impl Future<Output = W>) -> io::Result<Over<W>> {
         let limit = plan.timeout.saturating_add(SETUP_MAX);
-        let frame = encode(&Run { asked: client::now(), plan }).map_err(io::Error::other)?;
-        self.executions += 1;
+        // A folder was given already: the numbers would not agree any more.
+        let frame = encode(&Run { asked: client::now(), plan }).inspect_err(|_| self.spent = true);
+        let frame = frame.map_err(io::Error::other)?;
         let Self { reader, writer, inbox, pid, spent, .. } = self;
         let (mut rest, mut why) = (&frame[..], None);
         let mut too_slow = false;

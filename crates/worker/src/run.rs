@@ -41,10 +41,10 @@ impl Prepared<'_> {
         if cancel.is_cancelled() {
             return Err(Failure::Cancelled);
         }
-        let Self { work, limits, root, directory, plan, fetch_started, fetch_completed } = self;
-        let reused = root.executions > 0;
+        let Self { work, limits, root, plan, fetch_started, fetch_completed } = self;
+        let reused = root.folders().given() > 0;
         let asked = SystemTime::now();
-        let over = perform(root, plan, &directory, limits, watcher, cancel).await?;
+        let (over, directory) = perform(root, plan, limits, watcher, cancel).await?;
         let (started, completed) = match &over {
             Over::Ended(ended) => (asked + ended.setup, asked + ended.setup + ended.wall),
             Over::Stopped(_) => (asked, SystemTime::now()),
@@ -53,15 +53,15 @@ impl Prepared<'_> {
     }
 }
 
-/// Has a plan performed, within its limits and until somebody cancels it.
+/// Has a plan performed, within its limits and until somebody cancels it; and where it has written.
 pub(crate) async fn perform(
     root: &mut Root,
     plan: SandboxPlan,
-    directory: &RunDirectory,
     limits: ExecutionLimits,
     watcher: &Watcher,
     cancel: &CancellationToken,
-) -> Result<Over<Stop>, Failure> {
+) -> Result<(Over<Stop>, RunDirectory), Failure> {
+    let directory = root.folders().give();
     let mut watch = watcher.watch(Subject {
         limits,
         stdout: directory.stdout(),
@@ -75,14 +75,21 @@ pub(crate) async fn perform(
             breach = watch.breach() => Stop::Limited(breach),
         }
     };
-    let over = root.run(plan, stop).await;
-    over.map_err(|e| Failure::Sandbox(format!("the root of the sandbox cannot be understood: {e}")))
+    match root.run(plan, stop).await {
+        Ok(over) => Ok((over, directory)),
+        Err(e) => Err(Failure::Sandbox(format!("the root of the sandbox cannot be understood: {e}"))),
+    }
 }
 
 impl Ran {
-    /// A root that was in order before could not be entered any more; the command did not run.
-    pub(crate) fn never_started(&self) -> bool {
-        self.reused && matches!(&self.over, Over::Ended(Ended { how: How::SetupFailed { .. }, .. }))
+    /// Why a root that was in order before could not be entered any more; the command did not run.
+    pub(crate) fn never_started(&self) -> Option<String> {
+        match &self.over {
+            Over::Ended(Ended { how: How::SetupFailed { step, errno }, .. }) if self.reused => {
+                Some(format!("{step}: {}", std::io::Error::from_raw_os_error(*errno)))
+            }
+            _ => None,
+        }
     }
 
     /// The kernel ended it, at the limit of its memory.

@@ -14,14 +14,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What nobody but us may do to a directory of a tree.
+/// What nobody but us may do to a directory of a tree. Not its own end: its parent tells of that at once, and the
+/// directory only when nobody has it open any more, which an overlay that is taken apart may have for long.
 const CHANGES: ReadFlags = ReadFlags::CREATE
     .union(ReadFlags::DELETE)
     .union(ReadFlags::MOVED_FROM)
     .union(ReadFlags::MOVED_TO)
     .union(ReadFlags::MODIFY)
     .union(ReadFlags::MOVE_SELF)
-    .union(ReadFlags::DELETE_SELF)
     .union(ReadFlags::QUEUE_OVERFLOW)
     .union(ReadFlags::UNMOUNT);
 
@@ -48,7 +48,6 @@ impl SlotWatch {
             | WatchFlags::MOVED_TO
             | WatchFlags::MODIFY
             | WatchFlags::MOVE_SELF
-            | WatchFlags::DELETE_SELF
             | WatchFlags::ONLYDIR
             | WatchFlags::DONT_FOLLOW;
         if inotify::add_watch(told, directory, what).is_err() {

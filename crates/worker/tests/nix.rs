@@ -30,7 +30,7 @@ async fn toolchain(world: &World, kind: Kind, name: &str, fill: impl FnOnce(&Pat
 /// A store path with a program, that of the world's own rootfs.
 fn program(world: &World, store: &Path, base: &str) {
     fs::create_dir_all(store.join(base).join("bin")).unwrap();
-    fs::copy(world.directory.path().join("rootfs/bin/act"), store.join(base).join("bin/act")).unwrap();
+    fs::copy(world.directory.path().join("rootfs-act/bin/act"), store.join(base).join("bin/act")).unwrap();
 }
 
 async fn run(world: &World, toolchains: &[&Toolchain], arguments: &[&str]) -> Outcome {

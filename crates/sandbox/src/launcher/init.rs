@@ -10,8 +10,8 @@ use super::root::Failure;
 use super::waiting::{Children, failed_at};
 use super::{exec, warm};
 use crate::{Ended, How, Inputs, RootPlan, Run, STDERR, STDOUT, SandboxPlan, TREE, UPPER, WORK, sys};
-use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::ffi::{CStr, CString};
@@ -141,24 +141,35 @@ struct Folder {
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 
 impl Folder {
+    /// It may be there: a clean one that was used before. What the kernel has left in it is taken away: it
+    /// mounts no work directory whose last mount it did not write to disk, which here it never does.
     fn make(plan: &RootPlan, number: u64) -> Result<Self, Errno> {
         let folder = path(&plan.exec_root, &[&format!("{}{number}", plan.run)]);
-        rustix::fs::mkdir(&folder, DIRECTORY_MODE)?;
+        let new = make_directory(CWD, &folder)?;
         let make = |name| {
             let path = path(&folder, &[name]);
-            rustix::fs::mkdir(&path, DIRECTORY_MODE)?;
+            make_directory(CWD, &path)?;
             directory_at(CWD, &path)
         };
         let (upper, work) = (make(UPPER)?, make(WORK)?);
+        let directory = AtFlags::REMOVEDIR;
+        let left = [
+            (c"work/incompat/volatile/dirty", AtFlags::empty()),
+            (c"work/incompat/volatile", directory),
+            (c"work/incompat", directory),
+        ];
+        for (name, kind) in left.into_iter().filter(|_| !new) {
+            match rustix::fs::unlinkat(&work, name, kind) {
+                Err(Errno::NOENT) | Ok(()) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
         Ok(Self { path: folder, upper, work })
     }
 
     /// In the upper layer, unless it is there.
     fn make_directory(&self, name: &CStr) -> Result<(), Errno> {
-        match rustix::fs::mkdirat(&self.upper, name, DIRECTORY_MODE) {
-            Err(Errno::EXIST) => Ok(()),
-            made => made,
-        }
+        make_directory(&self.upper, name).map(drop)
     }
 
     /// One more for the kernel.
@@ -179,12 +190,19 @@ impl Folder {
         sys::become_standard(&input, 0)?;
         for (name, number) in [(STDOUT, 1), (STDERR, 2)] {
             // Appended to, so that two processes that share it do not overwrite each other.
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = rustix::fs::open(path(&self.path, &[name]), flags, Mode::from_raw_mode(0o600))?;
             sys::become_standard(&file, number)?;
         }
         Ok(())
+    }
+}
+
+/// Whether it had to be made.
+fn make_directory(parent: impl AsFd, name: &CStr) -> Result<bool, Errno> {
+    match rustix::fs::mkdirat(parent, name, DIRECTORY_MODE) {
+        Err(Errno::EXIST) => Ok(false),
+        made => made.map(|()| true),
     }
 }
 

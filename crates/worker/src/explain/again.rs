@@ -58,7 +58,7 @@ impl Again<'_> {
         plan.timeout = patience(first, work.timeout);
         let broken = |problem: &dyn std::fmt::Display| Failure::Sandbox(problem.to_string());
         let room = self.rooms.last().ok_or_else(|| broken(&"the slot has no room"))?;
-        let (root, directory) = room.root(self.launcher).map_err(|e| broken(&e))?;
-        perform(root, plan, &directory, limits, self.watcher, cancel).await
+        let root = room.root(self.launcher).map_err(|e| broken(&e))?;
+        perform(root, plan, limits, self.watcher, cancel).await.map(|(over, _directory)| over)
     }
 }

@@ -231,9 +231,17 @@ mod tests {
             Progress::new(Instant::now()).look(&subject, &round(Instant::now()))
         };
         judge(LIMITS).unwrap();
+        // More of us than the root and the init that every execution has; they wait for the end of the test.
+        let (end, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
+        for _ in 0..=OUR_TASKS {
+            let wait = std::sync::Arc::clone(&wait);
+            std::thread::spawn(move || wait.lock().map(|wait| wait.recv()).is_ok());
+        }
         let breach = judge(ExecutionLimits { processes_max: 0, ..LIMITS }).unwrap_err();
         assert_eq!((breach.what, breach.limit), (Limited::Processes, 0));
         let breach = judge(ExecutionLimits { memory_bytes_max: 4096, ..LIMITS }).unwrap_err();
         assert!(breach.what == Limited::Memory && breach.seen > 4096, "{breach:?}");
+        drop(end);
     }
 }

@@ -111,3 +111,35 @@ fn nothing_outlives_the_server() {
         service.works();
     }
 }
+
+/// The folders that executions write to are used again. Nothing of what one did to them is seen by a later one: not what
+/// it wrote, not the mode, the time or an attribute of its exec root, not what it said.
+#[test]
+fn folders_are_used_again_and_nothing_is_in_them() {
+    for mut service in everyone(1) {
+        let look = |n: usize| {
+            Act::new(&["sh", "-c", &format!("ls -A; ls -ld --time-style=+%s . | cut -d' ' -f1,6; echo look {n}")])
+        };
+        let first = service.run(&look(0)).stdout;
+        for n in 1..5 {
+            let spoil = [
+                "echo x > f; mkdir -p d/e; echo said; echo too >&2",
+                "chmod 700 .",
+                "touch -d @77 .",
+                "chmod 0 /dev/stdout; rm -rf .",
+            ][n - 1];
+            service.run(&Act::new(&["sh", "-c", &format!("{spoil}; : {n}; true")]).output("f").output("d"));
+            for m in 0..3 {
+                let number = n * 10 + m;
+                let seen = service.run(&look(number)).stdout;
+                assert_eq!(
+                    seen,
+                    first.replace("look 0", &format!("look {number}")),
+                    "{:?}: after `{spoil}`",
+                    service.who
+                );
+            }
+        }
+        service.nothing_lies_about();
+    }
+}
