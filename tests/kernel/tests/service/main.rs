@@ -6,6 +6,7 @@ mod host;
 mod reach;
 mod rights;
 mod stored;
+mod terms;
 
 use lre_kernel::service::{Service, Setting, services};
 use std::collections::BTreeMap;
