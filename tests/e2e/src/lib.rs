@@ -5,6 +5,7 @@
 //! their own ([`jail`]), so that nothing has to be installed.
 pub mod bazel;
 pub mod binary;
+pub mod buildbox;
 pub mod guide;
 pub mod jail;
 pub mod nix;
