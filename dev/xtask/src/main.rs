@@ -1,5 +1,6 @@
 //! Development tasks, as `cargo xtask TASK`. Each says what it runs, so that it can be run by hand.
 mod cargo;
+mod protocol;
 mod tests;
 mod tidy;
 
@@ -32,6 +33,8 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Makes the tables of docs/reference/protocol.md from the tests that cite its clauses
+    Protocol,
     /// The rules of the house that neither the compiler nor clippy knows
     Tidy,
     /// The benchmarks, all or one of them
@@ -83,6 +86,7 @@ fn run() -> Result<()> {
         }
         Task::E2e { filter } => tests::e2e(filter.as_deref()),
         Task::Golden { update } => tests::golden(update),
+        Task::Protocol => protocol::update(),
         Task::Tidy => tidy::run(),
         Task::Bench { scenario, row } => tests::bench(scenario.as_deref(), row.as_deref()),
         Task::Packages { update, set } => packages(update, set.as_deref()),

@@ -30,6 +30,7 @@ pub fn e2e(filter: Option<&str>) -> Result<()> {
 const GOLDEN: &[(&str, &[&str])] = &[
     ("descriptors of the wire", &["test", "--package", "lre-proto", "--test", "descriptors"]),
     ("files for build clients", &["test", "--package", "lre-clientgen", "--test", "golden"]),
+    ("docs/reference/protocol.md", &["test", "--package", "xtask", "protocol"]),
     ("docs/reference", &["test", "--package", "lre", "--lib", "reference"]),
 ];
 

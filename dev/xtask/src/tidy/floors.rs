@@ -9,6 +9,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("lre-sandbox", &[]),
     ("lre-model", &["lre-proto"]),
     ("lre-scheduler", &["lre-model"]),
+    // It asks anybody's server, so it must not know ours.
+    ("lre-conform", &["lre-model", "lre-proto"]),
     // The wire of `upstream` is the one reason why the store knows messages.
     ("lre-store", &["lre-model", "lre-proto"]),
     // Trees go in and come out through `BlobStore`.
@@ -23,6 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "lre-sandbox",
             "lre-model",
             "lre-scheduler",
+            "lre-conform",
             "lre-store",
             "lre-toolchain",
             "lre-worker",

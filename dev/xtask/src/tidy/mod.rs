@@ -3,9 +3,10 @@
 //! Functions over 70 lines are clippy's (`too_many_lines`, see clippy.toml); everything here is about files and
 //! about what depends on what.
 mod floors;
-mod sources;
+pub mod sources;
 
 use crate::cargo;
+use crate::protocol;
 use anyhow::{Result, bail};
 
 /// What is wrong, and where.
@@ -25,6 +26,7 @@ impl Finding {
 pub fn run() -> Result<()> {
     let mut findings = floors::check(&cargo::metadata()?);
     findings.extend(sources::check(&cargo::workspace())?);
+    findings.extend(protocol::check()?);
     for finding in &findings {
         eprintln!("{}: {}", finding.place, finding.problem);
     }

@@ -31,7 +31,8 @@ pub fn check(root: &Path) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn committed(root: &Path) -> Result<Vec<String>> {
+/// What git knows or would add, relative to `root`.
+pub fn committed(root: &Path) -> Result<Vec<String>> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
