@@ -7,8 +7,8 @@
 mod competitors;
 mod exec;
 mod generated;
-mod lookups;
 mod process;
+mod protocol;
 mod report;
 mod stats;
 mod toolchain;
@@ -19,7 +19,7 @@ use report::Report;
 use tokio::signal::unix::{SignalKind, signal};
 use world::World;
 
-const SCENARIOS: [&str; 3] = ["exec", "lookups", "toolchain"];
+const SCENARIOS: [&str; 3] = ["exec", "protocol", "toolchain"];
 
 fn main() -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     })
 }
 
-/// `bench [SCENARIO [ROW]]`: everything, what is named, or of `exec` the rows whose name has this part.
+/// `bench [SCENARIO [ROW]]`: everything, what is named, or of `exec` and `protocol` the rows whose name has this part.
 async fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (only, part) = (arguments.next(), arguments.next());
@@ -45,8 +45,8 @@ async fn run() -> Result<()> {
     if wanted("exec") {
         exec::exec(part.as_deref(), &mut report).await?;
     }
-    if wanted("lookups") {
-        lookups::lookups(&mut World::start().await?, &mut report).await?;
+    if wanted("protocol") {
+        protocol::protocol(part.as_deref(), &mut report).await?;
     }
     if wanted("toolchain") {
         toolchain::toolchain(&mut World::start().await?, &mut report).await?;

@@ -154,13 +154,6 @@ impl World {
         self.execution.clone()
     }
 
-    /// Uploads a blob.
-    pub async fn put(&self, bytes: Vec<u8>) -> Result<Digest> {
-        let (digest, blob) = blob(bytes);
-        self.store.write(digest, blob).await?;
-        Ok(digest)
-    }
-
     /// Uploads a tree of files and returns its root.
     pub async fn put_tree(&self, files: &BTreeMap<String, Vec<u8>>) -> Result<Digest> {
         let tree = files.iter().fold(TreeBuilder::new(F), |tree, (path, content)| tree.file(path, content.clone()));

@@ -39,9 +39,9 @@ enum Task {
     Tidy,
     /// The benchmarks, all or one of them
     Bench {
-        #[arg(value_parser = ["exec", "lookups", "toolchain"])]
+        #[arg(value_parser = ["exec", "protocol", "toolchain"])]
         scenario: Option<String>,
-        /// Of `exec`: only the rows whose name has this part
+        /// Of `exec` and `protocol`: only the rows whose name has this part
         row: Option<String>,
     },
     /// The Debian packages that the end-to-end tests need: fetch them, or with --update pin newer ones

@@ -1,0 +1,73 @@
+//! What the wire costs: the calls that clients make most, against a raw socket and against buildbox-casd, which is the
+//! cache that recc and BuildStream bring along. Both servers are processes of their own, behind a Unix socket.
+mod casd;
+mod lookups;
+mod streams;
+mod uploads;
+
+use crate::report::{Report, Row};
+use crate::stats::Samples;
+use crate::world::World;
+use anyhow::Result;
+use bytes::Bytes;
+use casd::Casd;
+use lre_model::Digest;
+use std::time::Duration;
+use tonic::transport::Channel;
+
+/// One of the two servers.
+struct Peer {
+    channel: Channel,
+    /// As casd answers it: a blob of its own for each, so that neither profits from what the other was given.
+    seed: u64,
+}
+
+/// The rows whose name has `part`, or all.
+pub async fn protocol(part: Option<&str>, report: &mut Report) -> Result<()> {
+    let wanted = |name: &str| part.is_none_or(|part| name.contains(part));
+    let mut world = World::start().await?;
+    let casd = Casd::start().await?;
+    let peers = [Peer { channel: world.channel.clone(), seed: 1 }, Peer { channel: casd.channel.clone(), seed: 2 }];
+    if wanted("ByteStream") {
+        streams::streams(&peers, report).await?;
+        streams::small(&peers, report).await?;
+    }
+    if wanted("FindMissing") || wanted("action cache") {
+        lookups::lookups(&mut world, &peers, report).await?;
+    }
+    if wanted("batch") {
+        uploads::batches(&peers, report).await?;
+    }
+    Ok(())
+}
+
+/// A row of which the same was measured of casd.
+fn beside_casd(name: &str, [ours, casd]: &[Samples; 2]) -> Row {
+    Row::of(name, ours).at_most_of(1.0, "buildbox-casd", casd.p50())
+}
+
+/// Bytes that nobody has seen before and that do not compress: `len` of them from a seed (splitmix64).
+fn noise(seed: u64, len: usize) -> Bytes {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)).to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| next()).collect();
+    bytes.truncate(len);
+    bytes.into()
+}
+
+fn blob_name(digest: Digest) -> String {
+    format!("blobs/{}/{}", digest.hash_text(), digest.size_bytes())
+}
+
+/// So many bytes in so long, for people.
+fn rate(bytes: usize, in_time: Duration) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let mib = bytes as f64 / (1 << 20) as f64;
+    format!("{:.0} MiB/s", mib / in_time.as_secs_f64())
+}
