@@ -1,5 +1,5 @@
 //! Only results that can be had in full.
-use crate::{ActionCache, BlobStore, StoreError};
+use crate::{ActionCache, BlobStore, Form, Record, StoreError};
 use async_trait::async_trait;
 use lre_model::{ActionDigest, ActionResult, Digest, Directory, Node, decode_tree};
 use std::collections::HashSet;
@@ -45,22 +45,55 @@ impl<C: ActionCache, S: BlobStore> ActionCache for Complete<C, S> {
 
 /// Something that the result names and the store does not have, or nothing.
 async fn first_absent(result: &ActionResult, blobs: &dyn BlobStore) -> Result<Option<Digest>, StoreError> {
-    // One call for all that the result names itself: most results end here.
-    let mut named = result.blobs().to_vec();
-    named.extend(result.trees().iter().chain(result.directories()));
+    first_absent_below(result.blobs(), result.trees(), result.directories(), blobs).await
+}
+
+/// Something that a name needs and the store does not have, or nothing: its blob, what that names by its form, and what
+/// the record refers to. While this returns nothing, the name can be answered.
+///
+/// # Errors
+/// The store failed in another way than by not having a blob.
+pub async fn first_absent_of(record: &Record, blobs: &dyn BlobStore) -> Result<Option<Digest>, StoreError> {
+    let mut directories = record.directories.clone();
+    if record.form == Form::Directory {
+        directories.push(record.digest);
+    }
+    let named = [&[record.digest], &record.blobs[..]].concat();
+    if let Some(absent) = first_absent_below(&named, &[], &directories, blobs).await? {
+        return Ok(Some(absent));
+    }
+    if record.form != Form::ActionResult {
+        return Ok(None);
+    }
+    let Some(bytes) = message(record.digest, blobs).await? else { return Ok(Some(record.digest)) };
+    match ActionResult::decode(record.digest.function(), &bytes) {
+        Ok(result) => first_absent(&result, blobs).await,
+        Err(_) => Ok(Some(record.digest)),
+    }
+}
+
+/// The first of these blobs, `Tree`s and roots of directories, or of what is below them, that is not in the store.
+async fn first_absent_below(
+    others: &[Digest],
+    trees: &[Digest],
+    directories: &[Digest],
+    blobs: &dyn BlobStore,
+) -> Result<Option<Digest>, StoreError> {
+    // One call for all that is named itself: most results end here.
+    let named = [others, trees, directories].concat();
     let (_hold, missing) = blobs.hold(&named).await?;
     if let Some(absent) = missing.first() {
         return Ok(Some(*absent));
     }
     let mut files = HashSet::new();
-    for tree in result.trees() {
+    for tree in trees {
         match read_tree(*tree, blobs).await? {
             Some(found) => files.extend(found),
             None => return Ok(Some(*tree)),
         }
     }
     let mut seen = HashSet::new();
-    let mut wanted: Vec<_> = result.directories().to_vec();
+    let mut wanted: Vec<_> = directories.to_vec();
     while let Some(digest) = wanted.pop() {
         if !seen.insert(digest) {
             continue;

@@ -18,9 +18,12 @@ pub mod upstream;
 mod verified;
 
 pub use blob::{Blob, FileBlob, Origin, hash_reader};
-pub use complete::Complete;
+pub use complete::{Complete, first_absent_of};
 pub use compose::{Far, Stores, compose};
-pub use disk::{DiskStore, MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS, OpenError, Swept, boot_id};
+pub use disk::{
+    DiskStore, Form, MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS, Name, Names, Namespace, OpenError, Record, Swept,
+    boot_id,
+};
 pub use inodes::Inodes;
 pub use memory::MemoryStore;
 pub use metered::{Counters, Counts, Metered};

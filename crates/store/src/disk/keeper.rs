@@ -25,6 +25,8 @@ pub struct Swept {
     pub hashed: u64,
     /// Of those, the ones that were moved aside.
     pub corrupt: u64,
+    /// Names of blobs that are gone, and names whose time is over, removed.
+    pub stale: u64,
 }
 
 pub(super) struct Keeper {
@@ -152,8 +154,13 @@ fn sweep_entry(
     if named(0).is_none() || !entry.file_type()?.is_file() {
         return aside(inner, &entry.path(), swept);
     }
+    if room == Room::Names {
+        let removed = inner.sweep_name(function, prefix, name.to_str().unwrap_or_default());
+        swept.stale += u64::from(removed.map_err(io::Error::other)?);
+        return Ok(());
+    }
     // Results carry a checksum that is looked at with each use; only blobs must be hashed.
-    if room == Room::Results || inner.doubt_since.load(Ordering::Relaxed) == NO_DOUBT {
+    if room != Room::Blobs || inner.doubt_since.load(Ordering::Relaxed) == NO_DOUBT {
         return Ok(());
     }
     let metadata = match entry.metadata() {

@@ -22,15 +22,36 @@ pub(super) const FORMAT_WORD: &str = "lre-store";
 pub(super) enum Room {
     Blobs,
     Results,
+    Names,
 }
 
 impl Room {
-    pub(super) const ALL: [Self; 2] = [Self::Blobs, Self::Results];
+    /// In the order in which they are looked through: what a name names is known before the name is looked at.
+    pub(super) const ALL: [Self; 3] = [Self::Blobs, Self::Results, Self::Names];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Blobs => "blobs",
             Self::Results => "results",
+            Self::Names => "names",
+        }
+    }
+
+    /// The first bytes of the [framed](super::frame) files of this room; a blob has no frame.
+    pub(super) fn magic(self) -> [u8; 4] {
+        match self {
+            Self::Blobs => [0; 4],
+            Self::Results => *b"lreR",
+            Self::Names => *b"lreN",
+        }
+    }
+
+    /// Framed files are smaller than this, in bytes: one of another kind under such a name must not fill the memory.
+    pub(super) fn file_bytes_max(self) -> u64 {
+        match self {
+            Self::Blobs => u64::MAX,
+            Self::Results => 64 * 1024 * 1024,
+            Self::Names => 1024 * 1024,
         }
     }
 }

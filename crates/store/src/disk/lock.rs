@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 /// What may be in a directory without a file `format`: what a start leaves that was killed, what a
 /// power cut leaves (`format` is not synced), and the folders of our neighbours, who may be there
 /// first. Where there is anything else, the directory is somebody's, given by mistake.
-const OF_OURS: [&str; 13] = [
+const OF_OURS: [&str; 14] = [
     "lock",
     "format.new",
     "synced",
     "synced.new",
     "temporary",
     "blobs",
+    "names",
     "results",
     "quarantine",
     "toolchains",

@@ -3,9 +3,11 @@
 //! A blob is a file because inputs of actions are hard links to it and outputs of actions become it
 //! by a hard link. What is served is what the name says: every blob is hashed on its way in, gets
 //! its name when it is complete, and is never written again.
+mod frame;
 mod keeper;
 mod layout;
 mod lock;
+mod names;
 mod place;
 mod presence;
 mod recent;
@@ -16,6 +18,7 @@ mod whole;
 pub use keeper::Swept;
 pub use layout::{MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS};
 pub use lock::OpenError;
+pub use names::{Form, Name, Names, Namespace, Record};
 pub(crate) use place::{settle, with_folder};
 pub use watermark::boot_id;
 
@@ -77,6 +80,7 @@ struct Inner {
     repair: Mutex<()>,
     /// One sweep at a time: the second finds little to do.
     sweeping: Mutex<()>,
+    crowd: names::Crowd,
     serial: AtomicU64,
     quarantined: AtomicU64,
     // Last: the directory is free when all the rest is gone.
@@ -111,6 +115,7 @@ impl DiskStore {
             dirty: AtomicBool::new(true),
             repair: Mutex::new(()),
             sweeping: Mutex::new(()),
+            crowd: names::Crowd::default(),
             serial: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
             _lock: lock,
@@ -125,6 +130,12 @@ impl DiskStore {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.inner.layout.root()
+    }
+
+    /// What is known here under other names than digests.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::of(Arc::clone(&self.inner))
     }
 
     /// Files moved to `quarantine/` since the store was opened.
