@@ -5,7 +5,28 @@
 #![forbid(unsafe_code)]
 
 pub mod bazel;
+pub mod buildstream;
+mod choice;
+mod client;
+mod head;
+pub mod pants;
+pub mod recc;
 mod starlark;
+
+pub use client::{Addresses, Client, Import};
+
+/// What the user may choose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The toolchain that is taken for every language that it has; for others what the lock file makes clear.
+    pub toolchain: Option<String>,
+    /// The one for Java, where that is another.
+    pub java: Option<String>,
+    /// The one for Rust, where that is another.
+    pub rust: Option<String>,
+    /// With `lre`, every flag is of `build:lre` and counts only with `--config=lre`; absent: always.
+    pub prefix: Option<String>,
+}
 
 /// Why nothing can be generated. The user's turn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,4 +62,13 @@ pub enum Unsuitable {
     /// A name that cannot follow `build:`.
     #[error("`{0}` cannot be a --config name: letters, digits, `-` and `_` are taken")]
     Prefix(String),
+    /// A name that `--client` does not know.
+    #[error("no client is called `{0}`")]
+    NoClient(String),
+    /// The server listens at nothing.
+    #[error("neither `listen` nor `socket` is set; hint: lre config")]
+    Nowhere,
+    /// This client takes no Unix socket, and the server has nothing else.
+    #[error("{0} speaks to TCP ports only, and the server has none; hint: set `listen`, for instance 127.0.0.1:50051")]
+    NoTcp(&'static str),
 }

@@ -2,6 +2,7 @@
 use crate::config::Written;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use lre_clientgen::Client;
 use lre_model::{Network, Policy};
 
 /// Hermetic, content-addressed builds on your own machine.
@@ -81,6 +82,7 @@ and lre.local.bazelrc with the addresses of this machine, which does not. Shows 
 Examples:
   lre init --client bazel
   lre init --client bazel --toolchain capture:/usr/bin/g++ --yes
+  lre init --client recc,pants           docs/guide/clients.md has a section for each
   lre init --policy standard-1           a writable HOME for every action
   lre init --check                       exits 10 where a file has drifted from lre.lock"
     )]
@@ -372,9 +374,9 @@ pub struct ToolchainGenerateArgs {
 /// `lre init`.
 #[derive(Args, Debug)]
 pub struct InitArgs {
-    /// The build clients to write files for.
-    #[arg(long, value_name = "CLIENT", value_delimiter = ',', default_value = "bazel", value_parser = ["bazel"])]
-    pub client: Vec<String>,
+    /// The build clients to write files for [default: those whose files are there, else bazel].
+    #[arg(long, value_name = "CLIENT", value_delimiter = ',', value_parser = clients())]
+    pub client: Vec<Client>,
     /// A toolchain to pin: a source, or the name of an installed one; NAME=SOURCE gives it a name. May be repeated
     /// [default: those of lre.lock, else the only one installed, else capture:/usr/bin/cc or what is chosen].
     #[arg(long, value_name = "[NAME=]SOURCE")]
@@ -455,6 +457,10 @@ impl ServerFlags {
 }
 
 /// Names of policies, in the help and in what shells complete.
+fn clients() -> impl TypedValueParser<Value = Client> {
+    PossibleValuesParser::new(Client::ALL.map(Client::name)).try_map(|name| name.parse::<Client>())
+}
+
 fn policies() -> impl TypedValueParser<Value = Policy> {
     PossibleValuesParser::new(Policy::ALL.map(Policy::name)).try_map(|name| name.parse::<Policy>())
 }

@@ -11,15 +11,15 @@
 //!   which are there, and the other is never loaded.
 //! - Rules of Java come from `rules_java` for all, which every version brings along. Bazel 4 is told of the toolchain
 //!   by flags of its own, in a configuration of their own (`--config=lre-bazel4`).
-mod choice;
 mod module;
 mod rc;
 
 use crate::Unsuitable;
-use choice::Choice;
+use crate::choice::Choice;
 use lre_toolchain::LockFile;
 use std::collections::BTreeMap;
 
+pub use crate::Options;
 pub use rc::{Address, local_rc};
 
 /// The committed flags, in the workspace.
@@ -36,19 +36,6 @@ pub const WORKSPACE_LINES: &str =
 /// What a project's `MODULE.bazel` needs.
 pub const MODULE_LINES: &str = "bazel_dep(name = \"local-remote-execution\", version = \"0\")\n\
     local_path_override(\n    module_name = \"local-remote-execution\",\n    path = \"local-remote-execution\",\n)\n";
-
-/// What the user may choose.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
-    /// The toolchain that is taken for every language that it has; for others what the lock file makes clear.
-    pub toolchain: Option<String>,
-    /// The one for Java, where that is another.
-    pub java: Option<String>,
-    /// The one for Rust, where that is another.
-    pub rust: Option<String>,
-    /// With `lre`, every flag is of `build:lre` and counts only with `--config=lre`; absent: always.
-    pub prefix: Option<String>,
-}
 
 /// All files that belong into the workspace, by path, to be committed.
 ///

@@ -1,39 +1,24 @@
 //! Flags. What may influence an action digest is in the committed file, and nothing else; addresses
 //! are in the user's own.
-use super::choice::Choice;
-use super::module::version;
 use super::{IMPORT_LINE, LOCAL_RC, MODULE};
-use lre_toolchain::{Kind, Locked};
-use std::collections::BTreeMap;
+use crate::choice::Choice;
+use crate::head;
+use lre_toolchain::Kind;
 
 /// What Bazel sets as `PATH` with `--incompatible_strict_action_env`, up to order; a toolchain with
 /// this one needs no flag.
 const USUAL_PATH: [&str; 2] = ["/usr/bin:/bin", "/bin:/usr/bin"];
 
-/// Names of variables under which tools are known, for the comment.
-const VARIABLES: [(&str, &str); 7] = [
-    ("CC", "cc"),
-    ("CXX", "c++"),
-    ("AR", "ar"),
-    ("LD", "ld"),
-    ("STRIP", "strip"),
-    ("JAVA", "java"),
-    ("RUSTC", "rustc"),
-];
-
 /// The committed file.
 pub(super) fn committed(choice: &Choice<'_>, command: &str) -> String {
-    let mut lines: Vec<String> = vec![
-        "# Generated from lre.lock; do not edit. `lre init --check` says whether it has drifted.".to_owned(),
-        "#".to_owned(),
-        format!("# A project's .bazelrc ends with: {IMPORT_LINE}"),
-    ];
+    let mut lines: Vec<String> =
+        vec![head::COMMITTED.to_owned(), "#".to_owned(), format!("# A project's .bazelrc ends with: {IMPORT_LINE}")];
     if let Some((_, prefix)) = command.split_once(':') {
         lines.push(format!("# It is then switched on by: --config={prefix}"));
     }
     for locked in choice.toolchains() {
         lines.push("#".to_owned());
-        lines.extend(environment(locked).into_iter().map(|line| format!("# {line}")));
+        lines.extend(head::environment(locked).into_iter().map(|line| format!("# {line}")));
     }
     lines.push(String::new());
     lines.extend(flags(choice).into_iter().map(|flag| match flag.strip_prefix('#') {
@@ -48,22 +33,6 @@ pub(super) fn committed(choice: &Choice<'_>, command: &str) -> String {
         String::new(),
     ]);
     lines.join("\n")
-}
-
-/// The environment that makes up the toolchain, for people: a cache miss between two machines begins
-/// with a difference here.
-fn environment(locked: &Locked) -> Vec<String> {
-    let mut variables: BTreeMap<&str, String> =
-        locked.environment.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
-    let tools = VARIABLES.iter().filter_map(|(variable, role)| Some((*variable, locked.tools.get(*role)?.clone())));
-    variables.extend(tools);
-    if let Some(java) = &locked.facts.java {
-        variables.insert("JAVA_HOME", java.home.clone());
-    }
-    let title = format!("The toolchain `{}`, {}, is made up of:", locked.name, version(locked));
-    let mount = format!("{} at {}", locked.digest, locked.toolchain().mount());
-    let lines = variables.into_iter().map(|(name, value)| format!("{name}={value}"));
-    [title, mount].into_iter().chain(lines).collect()
 }
 
 fn flags(choice: &Choice<'_>) -> Vec<String> {
@@ -195,11 +164,8 @@ pub fn local_rc(address: &Address, prefix: Option<&str>) -> String {
         Some(_) => address.endpoint.clone(),
         None => format!("grpc://{}", address.endpoint),
     };
-    let mut text = format!(
-        "# Written by `lre init` for this user and machine; do not commit.\n\
-         {command} --remote_executor={endpoint}\n\
-         {command} --remote_cache={endpoint}\n"
-    );
+    let mut text =
+        format!("{}\n{command} --remote_executor={endpoint}\n{command} --remote_cache={endpoint}\n", head::LOCAL);
     if let Some(token) = &address.token {
         text += &format!("{command} --remote_header=authorization=\"Bearer {token}\"\n");
     }

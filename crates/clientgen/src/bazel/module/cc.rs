@@ -1,7 +1,7 @@
 //! C and C++, and the main platform, whose label the flags of the seed design name.
 use super::platform::{self, cpu};
 use super::{File, build, fixed, head, head_of};
-use crate::bazel::choice::{Choice, Role};
+use crate::choice::{Choice, Role};
 use crate::starlark::{boolean, call, dict, list, text};
 use lre_toolchain::{CcFacts, Family};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! A toolchain that a manifest describes: its tools by name, for rules of the project.
 use super::platform;
 use super::{File, build, head_of};
-use crate::bazel::choice::{Choice, Role};
+use crate::choice::{Choice, Role};
 use crate::starlark::{call, dict, list, text};
 use lre_toolchain::CustomFacts;
 

@@ -7,7 +7,7 @@
 //! a toolchain made by `default_java_toolchain` of `rules_java` before ours.
 use super::platform;
 use super::{File, build, fixed, head_of};
-use crate::bazel::choice::{Choice, Role};
+use crate::choice::{Choice, Role};
 use crate::starlark::{call, list, text};
 use lre_toolchain::JavaFacts;
 

@@ -10,9 +10,10 @@ mod platform;
 mod rust;
 
 use super::MODULE;
-use super::choice::{Choice, Role};
 use crate::Unsuitable;
-use lre_toolchain::{JavaFacts, Locked};
+use crate::choice::{Choice, Role};
+use crate::head::version;
+use lre_toolchain::Locked;
 use std::collections::BTreeMap;
 
 pub(super) use java::compiles as compiles_java;
@@ -70,19 +71,6 @@ fn head<'a>(toolchains: impl IntoIterator<Item = &'a Locked>) -> String {
 /// The head of a file that is about one role.
 fn head_of<F>(role: &Role<'_, F>) -> String {
     head([role.locked])
-}
-
-/// What a toolchain says of itself, in all its languages.
-pub(super) fn version(locked: &Locked) -> String {
-    let facts = &locked.facts;
-    let java = |java: &JavaFacts| format!("Java {} ({})", java.version, java.vendor);
-    let said = [
-        facts.cc.as_ref().map(|cc| cc.version.clone()),
-        facts.java.as_ref().map(java),
-        facts.rust.as_ref().map(|rust| format!("Rust {}", rust.version)),
-        facts.custom.as_ref().map(|custom| custom.version.clone()),
-    ];
-    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// A file of ours that is the same for every toolchain.

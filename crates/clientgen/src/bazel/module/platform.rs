@@ -1,9 +1,7 @@
 //! Platforms: where actions run, by the properties that the server reads.
-use crate::bazel::choice::{Choice, Role};
+use crate::choice::{Choice, Role};
 use crate::starlark::{call, dict, list, text};
-use lre_model::{Policy, Terms};
 use lre_toolchain::Locked;
-use std::collections::BTreeMap;
 
 /// Constraint values for Bazel's toolchain resolution, below `@platforms//`.
 pub(super) fn constraints(triple: Option<&str>) -> Vec<String> {
@@ -19,7 +17,7 @@ pub(super) fn where_it_runs<F>(choice: &Choice<'_>, role: &Role<'_, F>) -> Vec<S
 
 /// The `platform` on which the actions of a role run; for one apart, with what makes it different from the main one.
 pub(super) fn of_role<'a, F>(choice: &Choice<'a>, role: &Role<'a, F>) -> String {
-    let platform = platform(&where_it_runs(choice, role), &choice.platform(role), choice.policy);
+    let platform = platform(choice, &where_it_runs(choice, role), &choice.platform(role));
     if !role.apart {
         return platform;
     }
@@ -36,21 +34,13 @@ pub(super) fn of_role<'a, F>(choice: &Choice<'a>, role: &Role<'a, F>) -> String 
 
 /// The main platform.
 pub(super) fn main(choice: &Choice<'_>) -> String {
-    platform(&constraints(choice.triple()), &choice.main, choice.policy)
+    platform(choice, &constraints(choice.triple()), &choice.main)
 }
 
 // No parent: a host's platform would bring in what Bazel found on this machine.
-//
-// The policy is said even where it is what an absent property means: a server that knows nothing of policies refuses
-// the action instead of running it under rules of its own, and people see what they have.
-fn platform(constraints: &[String], toolchains: &[&Locked], policy: Policy) -> String {
-    let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, value) in toolchains.iter().map(|locked| locked.toolchain().property()) {
-        values.entry(name).or_default().push(value);
-    }
-    let properties: BTreeMap<_, _> = values.into_iter().map(|(name, values)| (name, values.join(","))).collect();
-    let always = [("OSFamily", "linux"), (Terms::POLICY, policy.name())];
-    let properties = always.into_iter().chain(properties.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+fn platform(choice: &Choice<'_>, constraints: &[String], toolchains: &[&Locked]) -> String {
+    let properties = choice.properties(toolchains);
+    let properties = properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     call(
         "platform",
         [("name", text("platform")), ("constraint_values", list(constraints)), ("exec_properties", dict(properties))],

@@ -6,7 +6,7 @@
 use super::platform;
 use super::{File, build, fixed, head_of};
 use crate::Unsuitable;
-use crate::bazel::choice::{Choice, Role};
+use crate::choice::{Choice, Role};
 use crate::starlark::{call, list, text};
 use lre_toolchain::RustFacts;
 

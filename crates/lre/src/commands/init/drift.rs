@@ -3,7 +3,7 @@ use super::plan::Plan;
 use crate::commands::{Context, block_on};
 use crate::exit::Problem;
 use crate::instance::Instance;
-use lre_clientgen::bazel;
+use lre_clientgen::Client;
 use lre_toolchain::{Advertised, LockFile};
 use serde_json::{Value, json};
 
@@ -33,20 +33,22 @@ impl Server {
     }
 }
 
-/// Compares the server that runs, or that the user named, with the lock file and with where Bazel looks for it.
+/// Compares the server that runs, or that the user named, with the lock file and with where the clients look for it.
 ///
 /// # Errors
 /// A server that the user named does not answer.
-pub fn of_server(lock: &LockFile, plan: &Plan, context: &Context) -> Result<Server, Problem> {
+pub fn of_server(lock: &LockFile, plan: &Plan, clients: &[Client], context: &Context) -> Result<Server, Problem> {
     let instance = Instance::running(&context.config.store);
     if context.config.server.is_none() && instance.is_none() {
         return Ok(Server::Absent);
     }
     let advertised = block_on(async { Ok(context.connect().await?.toolchains().await?) })?;
     let mut problems = advertised.map_or_else(Vec::new, |advertised| lacking(lock, &advertised));
-    let local = plan.present(bazel::LOCAL_RC)?.unwrap_or_default();
     if let Some(tcp) = instance.and_then(|instance| instance.tcp) {
-        problems.extend(elsewhere(&local, &tcp.to_string()));
+        for file in clients.iter().map(|client| client.local_file()) {
+            let local = plan.present(file)?.unwrap_or_default();
+            problems.extend(elsewhere(file, &local, &tcp.to_string()));
+        }
     }
     Ok(Server::Present(problems))
 }
@@ -57,12 +59,17 @@ fn lacking(lock: &LockFile, advertised: &Advertised) -> Vec<String> {
     lacks.map(|t| format!("the server has no toolchain {} ({})", t.digest, t.name)).collect()
 }
 
-/// That Bazel looks at another port than the server listens at.
-fn elsewhere(local: &str, tcp: &str) -> Option<String> {
-    let executor = local.lines().find_map(|line| line.split_once("--remote_executor="))?.1.trim();
-    let port = executor.strip_prefix("grpc://127.0.0.1:").or_else(|| executor.strip_prefix("grpc://localhost:"))?;
+/// That a client looks at another port of this machine than the server listens at.
+fn elsewhere(file: &str, local: &str, tcp: &str) -> Option<String> {
+    let lines = local.lines().filter(|line| !line.starts_with('#'));
+    let (line, port) = lines.filter_map(|line| Some((line, loopback_port(line)?))).next()?;
     let listens = tcp.rsplit(':').next().unwrap_or_default();
-    (port != listens).then(|| format!("{} says {executor}, and the server listens at {tcp}", bazel::LOCAL_RC))
+    (port != listens).then(|| format!("{file} says `{}`, and the server listens at {tcp}", line.trim()))
+}
+
+fn loopback_port(line: &str) -> Option<&str> {
+    let (_, after) = line.split_once("//127.0.0.1:").or_else(|| line.split_once("//localhost:"))?;
+    Some(after.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -71,15 +78,17 @@ mod tests {
 
     #[test]
     fn another_port_is_noticed_and_another_machine_is_not_ours() {
-        let rc = |executor: &str| format!("build:lre --remote_executor={executor}\n");
-        for (executor, wrong) in [
-            ("grpc://127.0.0.1:50051", false),
-            ("grpc://127.0.0.1:50052", true),
-            ("grpc://fleet:50052", false),
-            ("unix:/run/x", false),
+        for (line, wrong) in [
+            ("build:lre --remote_executor=grpc://127.0.0.1:50051", false),
+            ("build:lre --remote_executor=grpc://127.0.0.1:50052", true),
+            ("build:lre --remote_executor=grpc://fleet:50052", false),
+            ("build:lre --remote_executor=unix:/run/x", false),
+            ("remote_store_address = \"grpc://localhost:50052\"", true),
+            ("export RECC_SERVER=http://127.0.0.1:50051", false),
+            ("# http://127.0.0.1:50052", false),
         ] {
-            assert_eq!(elsewhere(&rc(executor), "127.0.0.1:50051").is_some(), wrong, "{executor}");
+            assert_eq!(elsewhere("f", &format!("{line}\n"), "127.0.0.1:50051").is_some(), wrong, "{line}");
         }
-        assert_eq!(elsewhere("", "127.0.0.1:1"), None);
+        assert_eq!(elsewhere("f", "", "127.0.0.1:1"), None);
     }
 }

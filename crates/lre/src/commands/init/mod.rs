@@ -1,15 +1,16 @@
-//! `lre init`: from a toolchain to a workspace whose build client uses it.
+//! `lre init`: from a toolchain to a workspace whose build clients use it.
 mod drift;
+mod next;
 mod pin;
 mod plan;
 
 use crate::args::{InitArgs, ToolchainGenerateArgs};
 use crate::client::split_hint;
-use crate::commands::{Context, Done, block_on, doctor};
+use crate::commands::{Context, Done, block_on};
 use crate::exit::{Exit, OrProblem, Problem};
 use crate::instance::Instance;
 use crate::{paths, pinned, token, ui};
-use lre_clientgen::{Unsuitable, bazel};
+use lre_clientgen::{Addresses, Client, Options, Unsuitable, bazel};
 use lre_toolchain::LockFile;
 use plan::Plan;
 use serde_json::json;
@@ -24,23 +25,23 @@ pub fn run(args: &InitArgs, context: &Context) -> Done {
     let workspace = paths::workspace(&here).unwrap_or(here);
     let lock = LockFile::read(&workspace.join(pinned::LOCK));
     let lock = lock.map_err(|e| Problem::new(Exit::Toolchain, "the lock file cannot be used").why(e))?;
-    let options =
-        bazel::Options { prefix: prefix(args.prefix.as_deref(), context, &workspace)?, ..bazel::Options::default() };
+    let options = Options { prefix: prefix(args.prefix.as_deref(), context, &workspace)?, ..Options::default() };
+    let clients = chosen_clients(&args.client, &workspace);
     if args.check {
-        return check(&workspace, lock, &options, context, args.json);
+        return check(&workspace, lock, &clients, &options, context, args.json);
     }
     let mut lock = lock.unwrap_or_default();
     lock.set_policy(args.policy.unwrap_or(lock.policy()));
     let chosen = block_on(pin::pin(context, lock, &args.toolchain, !args.yes))?;
-    let options = bazel::Options { toolchain: chosen.name, ..options };
-    let mut plan = committed(&workspace, &chosen.lock, &options)?;
-    local(&mut plan, args, context, &options)?;
+    let options = Options { toolchain: chosen.name, ..options };
+    let mut plan = committed(&workspace, &chosen.lock, &clients, &options)?;
+    local(&mut plan, args, &clients, context, &options)?;
     let changed: Vec<_> = plan.changed().iter().map(|file| file.path.clone()).collect();
     if !changed.is_empty() {
         agree(args, &plan)?;
         plan.write()?;
     }
-    report(args, context, &workspace, &changed, &options)
+    report(args, context, &workspace, &changed, &clients, &options)
 }
 
 /// `lre toolchain generate`: what is committed, from the lock file alone.
@@ -55,9 +56,8 @@ pub fn generate(args: &ToolchainGenerateArgs, context: &Context) -> Done {
     let lock = lock.ok_or_else(|| {
         Problem::new(Exit::Toolchain, format!("there is no lre.lock in {}", workspace.display())).hint("lre init")
     })?;
-    let options =
-        bazel::Options { prefix: prefix(args.prefix.as_deref(), context, &workspace)?, ..bazel::Options::default() };
-    let plan = committed(&workspace, &lock, &options)?;
+    let options = Options { prefix: prefix(args.prefix.as_deref(), context, &workspace)?, ..Options::default() };
+    let plan = committed(&workspace, &lock, &chosen_clients(&[], &workspace), &options)?;
     let changed: Vec<_> = plan.changed().iter().map(|file| file.path.clone()).collect();
     plan.write()?;
     match (args.json, changed.as_slice()) {
@@ -69,13 +69,20 @@ pub fn generate(args: &ToolchainGenerateArgs, context: &Context) -> Done {
 }
 
 /// `--check`: needs no server and no toolchain, so that any machine can do it; a server that runs is compared too.
-fn check(workspace: &Path, lock: Option<LockFile>, options: &bazel::Options, context: &Context, json: bool) -> Done {
+fn check(
+    workspace: &Path,
+    lock: Option<LockFile>,
+    clients: &[Client],
+    options: &Options,
+    context: &Context,
+    json: bool,
+) -> Done {
     let lock = lock.ok_or_else(|| {
         Problem::new(Exit::Finding, format!("there is no lre.lock in {}", workspace.display())).hint("lre init")
     })?;
-    let plan = committed(workspace, &lock, options)?;
+    let plan = committed(workspace, &lock, clients, options)?;
     let drifted: Vec<_> = plan.changed().iter().map(|file| file.path.clone()).collect();
-    let server = drift::of_server(&lock, &plan, context)?;
+    let server = drift::of_server(&lock, &plan, clients, context)?;
     match json {
         true => say!("{:#}", json!({ "schema_version": 1, "drifted": drifted, "server": server.json() })),
         false => ui::out(format_args!("{}", plan.diff(ui::stdout_paint()))),
@@ -96,51 +103,86 @@ fn check(workspace: &Path, lock: Option<LockFile>, options: &bazel::Options, con
     Err(Problem::new(Exit::Finding, problems.join("; ")).hint(hint))
 }
 
+/// The clients that the user names, else those whose files are there, else Bazel.
+fn chosen_clients(asked: &[Client], workspace: &Path) -> Vec<Client> {
+    let there = |client: &Client| workspace.join(client.mark()).exists();
+    let mut clients: Vec<_> = match asked {
+        [] => Client::ALL.into_iter().filter(there).collect(),
+        asked => asked.to_vec(),
+    };
+    if clients.is_empty() {
+        clients.push(Client::Bazel);
+    }
+    clients.sort_unstable();
+    clients.dedup();
+    clients
+}
+
 /// What belongs into version control.
-fn committed(workspace: &Path, lock: &LockFile, options: &bazel::Options) -> Result<Plan, Problem> {
+fn committed(workspace: &Path, lock: &LockFile, clients: &[Client], options: &Options) -> Result<Plan, Problem> {
     let mut plan = Plan::new(workspace);
-    let files = bazel::files(lock, options).map_err(|e: Unsuitable| {
-        let (why, hint) = split_hint(&e.to_string());
-        let problem = Problem::new(Exit::Toolchain, why);
-        match hint {
-            Some(hint) => problem.hint(hint),
-            None => problem.hint("lre init --toolchain capture:/usr/bin/cc"),
-        }
-    })?;
     plan.file(pinned::LOCK, lock.to_text(), false)?;
-    plan.files(files)?;
-    plan.line(".bazelrc", bazel::IMPORT_LINE, |line| line.contains("import") && line.contains(bazel::RC))?;
+    for client in clients {
+        plan.files(client.files(lock, options).map_err(unsuitable)?)?;
+        if let Some(import) = client.import() {
+            let does = |line: &str| !line.trim_start().starts_with('#') && line.contains(import.known_by);
+            plan.line(import.file, import.line, does)?;
+        }
+    }
     Ok(plan)
 }
 
+fn unsuitable(e: Unsuitable) -> Problem {
+    let exit = match e {
+        Unsuitable::Nowhere | Unsuitable::NoTcp(_) => Exit::Usage,
+        _ => Exit::Toolchain,
+    };
+    let (why, hint) = split_hint(&e.to_string());
+    Problem::new(exit, why).hint(hint.unwrap_or_else(|| "lre init --toolchain capture:/usr/bin/cc".to_owned()))
+}
+
 /// What is of this user and machine.
-fn local(plan: &mut Plan, args: &InitArgs, context: &Context, options: &bazel::Options) -> Result<(), Problem> {
-    let config = &context.config;
-    let tcp = Instance::running(&config.store).and_then(|instance| instance.tcp).or(config.listen);
-    let unix = config.socket.as_ref().map(|socket| format!("unix:{}", socket.display()));
-    let endpoint = match &config.server {
-        Some(crate::config::Endpoint::Tcp(authority)) => Some(authority.clone()),
-        Some(unix) => Some(unix.to_string()),
-        // TCP first: not every Bazel has a Unix transport.
-        None => tcp.map(|address| address.to_string()).or(unix),
-    };
-    let endpoint = endpoint.ok_or_else(|| Problem::usage("neither `listen` nor `socket` is set"))?;
-    let present = plan.present(bazel::LOCAL_RC)?.unwrap_or_default();
-    // Who asked for the token once need not ask again.
-    let wanted = args.token || present.contains("authorization=");
-    let token = match (wanted, config.is_default("token_file")) {
-        (false, _) => None,
-        (true, true) => Some(token::own(&config.token_file)?),
-        (true, false) => Some(token::read(&config.token_file)?),
-    };
-    let private = token.is_some();
-    let text = bazel::local_rc(&bazel::Address { endpoint, token }, options.prefix.as_deref());
-    plan.file(bazel::LOCAL_RC, text, private)?;
-    if plan.present(".git/HEAD")?.is_some() {
-        let line = format!("/{}", bazel::LOCAL_RC);
-        plan.line(".gitignore", &line, |line| line.trim().trim_start_matches('/') == bazel::LOCAL_RC)?;
+fn local(
+    plan: &mut Plan,
+    args: &InitArgs,
+    clients: &[Client],
+    context: &Context,
+    options: &Options,
+) -> Result<(), Problem> {
+    let mut addresses = addresses(plan.workspace(), context);
+    for client in clients {
+        let path = client.local_file();
+        let present = plan.present(path)?.unwrap_or_default();
+        // Who asked for the token once need not ask again.
+        let wanted = args.token || present.contains("Bearer ");
+        addresses.token = match (wanted, context.config.is_default("token_file")) {
+            (false, _) => None,
+            (true, true) => Some(token::own(&context.config.token_file)?),
+            (true, false) => Some(token::read(&context.config.token_file)?),
+        };
+        let text = client.local(&addresses, options).map_err(unsuitable)?;
+        plan.file(path, text, addresses.token.is_some())?;
+        if plan.present(".git/HEAD")?.is_some() {
+            plan.line(".gitignore", &format!("/{path}"), |line| line.trim().trim_start_matches('/') == path)?;
+        }
     }
     Ok(())
+}
+
+/// Where the server is: the one that runs, else as it is configured.
+fn addresses(workspace: &Path, context: &Context) -> Addresses {
+    let config = &context.config;
+    let mut addresses = Addresses { workspace: workspace.display().to_string(), ..Addresses::default() };
+    match &config.server {
+        Some(crate::config::Endpoint::Tcp(authority)) => addresses.tcp = Some(authority.clone()),
+        Some(crate::config::Endpoint::Unix(path)) => addresses.unix = Some(path.display().to_string()),
+        None => {
+            let tcp = Instance::running(&config.store).and_then(|instance| instance.tcp).or(config.listen);
+            addresses.tcp = tcp.map(|address| address.to_string());
+            addresses.unix = config.socket.as_ref().map(|socket| socket.display().to_string());
+        }
+    }
+    addresses
 }
 
 /// The name of the Bazel configuration: of the flag, else of the configuration where it was written,
@@ -181,10 +223,23 @@ fn agree(args: &InitArgs, plan: &Plan) -> Result<(), Problem> {
     }
 }
 
-fn report(args: &InitArgs, context: &Context, workspace: &Path, changed: &[String], options: &bazel::Options) -> Done {
+fn report(
+    args: &InitArgs,
+    context: &Context,
+    workspace: &Path,
+    changed: &[String],
+    clients: &[Client],
+    options: &Options,
+) -> Done {
     if args.json {
-        let report =
-            json!({ "schema_version": 1, "workspace": workspace, "written": changed, "prefix": options.prefix });
+        let clients: Vec<_> = clients.iter().map(|client| client.name()).collect();
+        let report = json!({
+            "schema_version": 1,
+            "workspace": workspace,
+            "clients": clients,
+            "written": changed,
+            "prefix": options.prefix,
+        });
         say!("{report:#}");
         return Ok(None);
     }
@@ -192,38 +247,11 @@ fn report(args: &InitArgs, context: &Context, workspace: &Path, changed: &[Strin
         [] => eprintln!("all files are as they should be"),
         changed => eprintln!("wrote {} in {}", changed.join(", "), workspace.display()),
     }
-    let mut next = missing_lines(workspace);
-    if Instance::running(&context.config.store).is_none() {
-        next.push("lre up".to_owned());
-    }
-    let flag = options.prefix.as_ref().map(|prefix| format!("--config={prefix} ")).unwrap_or_default();
-    match doctor::bazel_program() {
-        Some(bazel) => next.push(format!("{} build {flag}//...", bazel.file_name().unwrap_or_default().display())),
-        None => next.push(format!("install Bazel; then: bazel build {flag}//...")),
-    }
-    for step in &next {
+    let up = Instance::running(&context.config.store).is_none().then(|| "lre up".to_owned());
+    for step in up.into_iter().chain(next::steps(clients, workspace, options)) {
         eprintln!(" next: {}", step.trim_end().replace('\n', "\n       "));
     }
     Ok(None)
-}
-
-/// What the user's own files still need so that the module is found.
-fn missing_lines(workspace: &Path) -> Vec<String> {
-    let wanted = [
-        ("MODULE.bazel", bazel::MODULE_LINES),
-        ("WORKSPACE.bazel", bazel::WORKSPACE_LINES),
-        ("WORKSPACE", bazel::WORKSPACE_LINES),
-    ];
-    let present = wanted.iter().filter_map(|(name, lines)| {
-        let text = std::fs::read_to_string(workspace.join(name)).ok()?;
-        Some((*name, *lines, text))
-    });
-    let present: Vec<_> = present.collect();
-    if present.is_empty() {
-        return vec![format!("make a MODULE.bazel with:\n{}", bazel::MODULE_LINES)];
-    }
-    let lacking = present.into_iter().filter(|(_, _, text)| !text.contains(bazel::MODULE));
-    lacking.map(|(name, lines, _)| format!("add to {name}:\n{lines}")).collect()
 }
 
 #[cfg(test)]
@@ -239,12 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_the_module_are_asked_for_where_they_are_missing() {
+    fn clients_are_those_named_else_those_there_else_bazel() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(missing_lines(dir.path())[0].starts_with("make a MODULE.bazel"));
-        std::fs::write(dir.path().join("WORKSPACE"), "").unwrap();
-        assert!(missing_lines(dir.path())[0].starts_with("add to WORKSPACE:\n"));
-        std::fs::write(dir.path().join("WORKSPACE"), bazel::WORKSPACE_LINES).unwrap();
-        assert!(missing_lines(dir.path()).is_empty());
+        let asked = [Client::Recc, Client::Bazel, Client::Recc];
+        assert_eq!(chosen_clients(&asked, dir.path()), [Client::Bazel, Client::Recc]);
+        assert_eq!(chosen_clients(&[], dir.path()), [Client::Bazel]);
+        let mark = dir.path().join(Client::Recc.mark());
+        std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
+        std::fs::write(mark, "").unwrap();
+        assert_eq!(chosen_clients(&[], dir.path()), [Client::Recc]);
     }
 }

@@ -38,6 +38,12 @@ impl Plan {
         Self { workspace: workspace.to_owned(), files: Vec::new() }
     }
 
+    /// Where the files are.
+    #[must_use]
+    pub fn workspace(&self) -> &Path {
+        &self.workspace
+    }
+
     /// Adds a file that is ours as a whole.
     ///
     /// # Errors

@@ -17,9 +17,8 @@
 //! further one that would be mounted as `/` is *apart*: it gets a platform of its own, made of it and of everything
 //! that composes, with a constraint value of ours (`//generated-java/config:java`) that its Bazel toolchain asks for,
 //! so that Bazel's toolchain resolution sends the actions of that language there and all others to the main platform.
-use super::Options;
-use crate::Unsuitable;
-use lre_model::Policy;
+use crate::{Options, Unsuitable};
+use lre_model::{Policy, Terms};
 use lre_toolchain::{CcFacts, CustomFacts, Facts, JavaFacts, Kind, LockFile, Locked, RustFacts};
 use std::collections::BTreeMap;
 
@@ -28,7 +27,7 @@ const LANGUAGES: [&str; 3] = ["cc", "java", "rust"];
 
 /// A toolchain in one of its languages.
 #[derive(Debug, Clone)]
-pub(super) struct Role<'a, F> {
+pub(crate) struct Role<'a, F> {
     pub locked: &'a Locked,
     pub facts: &'a F,
     /// What follows `generated-` in the name of its package.
@@ -46,7 +45,7 @@ impl<F> Role<'_, F> {
 
 /// What is generated for.
 #[derive(Debug, Clone)]
-pub(super) struct Choice<'a> {
+pub(crate) struct Choice<'a> {
     pub cc: Option<Role<'a, CcFacts>>,
     pub java: Option<Role<'a, JavaFacts>>,
     pub rust: Option<Role<'a, RustFacts>>,
@@ -145,6 +144,20 @@ impl<'a> Choice<'a> {
             environment.insert("PATH".to_owned(), folders.join(":"));
         }
         environment
+    }
+
+    /// What the platform of these toolchains asks of the server. Several toolchains of one kind are one value.
+    ///
+    /// The policy is said even where it is what an absent property means: a server that knows nothing of policies
+    /// refuses the action instead of running it under rules of its own, and people see what they have.
+    pub fn properties(&self, toolchains: &[&Locked]) -> Vec<(String, String)> {
+        let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, value) in toolchains.iter().map(|locked| locked.toolchain().property()) {
+            values.entry(name).or_default().push(value);
+        }
+        let always = [("OSFamily", "linux"), (Terms::POLICY, self.policy.name())];
+        let always = always.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        always.chain(values.into_iter().map(|(name, values)| (name, values.join(",")))).collect()
     }
 
     /// Which instruction set the platforms have, from the triples of their compilers; unknown where none is there.
