@@ -57,6 +57,19 @@ pub const TREE_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// The largest `Directory` that is read into memory, in bytes: some 500,000 files.
 pub const DIRECTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Blobs that are cut into chunks or put together of them at the same time; others wait. Each has some 8 MiB of chunks in
+/// memory and reads as fast as the disk gives.
+pub const CHUNKINGS_AT_ONCE_MAX: usize = 4;
+
+/// Chunks that one blob may be put together of, in number: 64 GiB in chunks of 256 KiB. Their names are in memory.
+pub const CHUNKS_OF_A_BLOB_MAX: usize = 256 * 1024;
+
+/// Names of chunks that are remembered, in number, twice: 48 bytes each.
+pub const CHUNKS_REMEMBERED_MAX: usize = 256 * 1024;
+
+/// Names of chunks in one message: some 80 bytes each.
+pub const CHUNKS_IN_MESSAGE_MAX: usize = 40_000;
+
 /// Bytes that may be inlined into one `ActionResult`, beside what it has already.
 pub const INLINE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -122,5 +135,7 @@ const _: () = assert!(BATCH_BLOB_BYTES_MAX >= BATCH_BYTES_MAX, "what may be sent
 const _: () = assert!(CHUNK_BYTES >= 64 * 1024 && CHUNK_BYTES <= 256 * 1024, "LIMITS 4");
 const _: () = assert!(2 * INLINE_BYTES_MAX < MESSAGE_BYTES_SENT_MAX, "a result with all its hints fits one message");
 const _: () = assert!(TREE_PAGE_BYTES_MAX * 2 < MESSAGE_BYTES_SENT_MAX);
+const _: () = assert!(CHUNKS_IN_MESSAGE_MAX * 100 <= MESSAGE_BYTES_SENT_MAX, "a digest has 64 digits and a size");
+const _: () = assert!(CHUNKS_OF_A_BLOB_MAX <= CHUNKS_REMEMBERED_MAX);
 const _: () = assert!(HTTP2_FRAME_BYTES < HTTP2_WINDOW_BYTES);
 const _: () = assert!(PRESENCE_CHECK_BYTES >= CHUNK_BYTES);

@@ -39,6 +39,12 @@ pub enum Refusal {
     /// The client's turn: upload these and ask again. Always all of them.
     #[error("{} blobs are missing", .0.len())]
     Missing(Vec<Digest>),
+    /// The client's turn: upload these and splice again (REAPI, `SpliceBlob`: NOT_FOUND). Always all of them.
+    #[error("{} of the chunks are missing, the first is {}", .0.len(), .0.first().map(ToString::to_string).unwrap_or_default())]
+    MissingChunks(Vec<Digest>),
+    /// Nobody's turn: the blob is there (REAPI, `SpliceBlob`).
+    #[error("the blob {0} is there already and cut elsewhere: SplitBlob tells where")]
+    CutElsewhere(Digest),
     /// The client's turn: ask again with `Execute` (PROTOCOL, 54).
     #[error("the operation `{0}` is not known here (any more): call Execute again")]
     NoOperation(String),
@@ -89,7 +95,9 @@ impl ToStatus for Refusal {
             Self::Missing(digests) => return missing(digests, self),
             Self::Broken { reason, .. } => return ours(Code::Internal, reason, self),
             Self::TooMany { what, .. } => return quota(what, self),
+            Self::MissingChunks(digests) => return absent(digests, self),
             Self::NoResult(_) | Self::NoOperation(_) => Code::NotFound,
+            Self::CutElsewhere(_) => Code::AlreadyExists,
             Self::Offset { .. } => Code::OutOfRange,
             Self::TakenOver => Code::Aborted,
             Self::NotSupported(_) => Code::Unimplemented,
@@ -106,10 +114,7 @@ impl ToStatus for StoreError {
     /// it is a failed precondition: see [`LoadError`], [`Failure`] and [`Refusal::Missing`].
     fn to_status(&self) -> Status {
         match self {
-            Self::Missing(digest) => {
-                let details = ErrorDetails::with_resource_info("blob", digest.subject(), "", "upload it");
-                Status::with_error_details(Code::NotFound, self.to_string(), details)
-            }
+            Self::Missing(digest) => absent(&[*digest], self),
             Self::Corrupt { .. } => invalid("digest", &self.to_string()),
             Self::TooLarge { .. } => invalid("digest", &format!("{self}: use ByteStream")),
             Self::Full(_) => quota("disk", self),
@@ -195,6 +200,15 @@ fn needed(source: &StoreError, error: &dyn Error) -> Status {
         }
         StoreError::Upstream(_) => source.to_status(),
     }
+}
+
+/// Blobs that were asked for by name. `ResourceInfo` is about one: the first.
+fn absent(digests: &[Digest], error: &dyn Error) -> Status {
+    let mut details = ErrorDetails::new();
+    if let Some(first) = digests.first() {
+        details.set_resource_info("blob", first.subject(), "", "upload it");
+    }
+    Status::with_error_details(Code::NotFound, error.to_string(), details)
 }
 
 /// REAPI, `Execute`: one violation of type MISSING for each blob, with the subject

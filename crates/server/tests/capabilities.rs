@@ -48,7 +48,6 @@ async fn the_cache_says_what_it_takes() {
     assert_eq!(cache.supported_batch_update_compressors, zstd);
     let range = &cache.cache_priority_capabilities.unwrap().priorities[0];
     assert!(range.min_priority <= 0 && range.max_priority >= 0, "0 is the default and must be in it");
-    assert!(!cache.split_blob_support && !cache.splice_blob_support, "PROTOCOL, 18: what is not there is not promised");
 }
 
 /// PROTOCOL, 11, 15 and 16.

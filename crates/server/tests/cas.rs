@@ -4,9 +4,7 @@ mod common;
 use common::{TestServer, noise, refused, sha, zstd};
 use lre_model::{Digest, DigestFunction};
 use lre_proto::re::batch_update_blobs_request::Request as Upload;
-use lre_proto::re::{
-    self, BatchReadBlobsRequest, BatchUpdateBlobsRequest, FindMissingBlobsRequest, GetTreeRequest, SplitBlobRequest,
-};
+use lre_proto::re::{self, BatchReadBlobsRequest, BatchUpdateBlobsRequest, FindMissingBlobsRequest, GetTreeRequest};
 use lre_testkit::TreeBuilder;
 use prost::Message;
 use std::collections::HashSet;
@@ -329,12 +327,4 @@ async fn a_tree_of_something_else_is_refused() {
     let server = TestServer::start().await;
     let root = server.put(&b"\x0a\xff\xff\xff\xff not a Directory"[..]).await;
     refused(tree(&server, root, 0, "").await, Code::InvalidArgument);
-}
-
-/// PROTOCOL, 18: what is not advertised is UNIMPLEMENTED.
-#[tokio::test]
-async fn splitting_is_not_offered() {
-    let server = TestServer::start().await;
-    refused(server.cas().split_blob(SplitBlobRequest::default()).await, Code::Unimplemented);
-    refused(server.cas().splice_blob(re::SpliceBlobRequest::default()).await, Code::Unimplemented);
 }

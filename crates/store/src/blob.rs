@@ -173,6 +173,14 @@ impl Blob {
         }
     }
 
+    /// Reads from the beginning. Blocks on files: call it where blocking is allowed.
+    pub fn reader(&self) -> Box<dyn Read + Send> {
+        match self {
+            Self::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+            Self::File(file) => Box::new(file.reader()),
+        }
+    }
+
     /// Up to `length` bytes from `offset`; fewer only at the end. Blocks on files: call it where
     /// blocking is allowed.
     ///

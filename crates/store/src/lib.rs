@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod blob;
+pub mod chunking;
 mod complete;
 mod compose;
 mod disk;

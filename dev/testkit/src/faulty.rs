@@ -58,6 +58,11 @@ impl<S> Faulty<S> {
         self.calls.load(Ordering::SeqCst)
     }
 
+    /// Breaks after `sound` more calls.
+    pub fn break_after(&self, sound: u64) {
+        self.sound.store(self.calls() + sound, Ordering::SeqCst);
+    }
+
     /// Works again, for ever.
     pub fn heal(&self) {
         self.sound.store(u64::MAX, Ordering::SeqCst);

@@ -2,6 +2,7 @@
 use crate::limits;
 use lre_model::DigestFunction;
 use lre_proto::{re, semver::SemVer};
+use lre_store::chunking;
 use lre_toolchain::{ADVERTISED_COUNT, ADVERTISED_LIST, Advertised, Registry};
 use std::sync::Arc;
 use tonic::metadata::MetadataMap;
@@ -60,9 +61,12 @@ fn cache() -> re::CacheCapabilities {
         supported_batch_update_compressors: compressors,
         // 0: no limit. Blobs are streamed to disk.
         max_cas_blob_size_bytes: 0,
-        split_blob_support: false,
-        splice_blob_support: false,
-        fast_cdc_2020_params: None,
+        split_blob_support: true,
+        splice_blob_support: true,
+        fast_cdc_2020_params: Some(re::FastCdc2020Params {
+            avg_chunk_size_bytes: chunking::AVERAGE_BYTES as u64,
+            seed: chunking::SEED,
+        }),
         rep_max_cdc_params: None,
     }
 }

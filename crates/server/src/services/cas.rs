@@ -1,4 +1,5 @@
 //! `ContentAddressableStorage` (PROTOCOL, C and D).
+use super::chunks::{Chunks, Mapping};
 use super::{tree, work};
 use crate::limits;
 use crate::status::{self, Refusal, ToStatus};
@@ -8,20 +9,21 @@ use futures::{StreamExt, stream};
 use lre_model::{Compressor, Digest, DigestFunction, Invalid};
 use lre_proto::re;
 use lre_proto::re::{batch_read_blobs_response, batch_update_blobs_request, batch_update_blobs_response};
-use lre_store::{BlobStore, StoreError};
+use lre_store::{BlobStore, Staging, StoreError};
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
 /// The service.
 pub struct Cas {
     blobs: Arc<dyn BlobStore>,
+    chunks: Chunks,
 }
 
 impl Cas {
-    /// A service over a store.
+    /// A service over a store. What is spliced waits in `staging` until its digest is proven.
     #[must_use]
-    pub fn new(blobs: Arc<dyn BlobStore>) -> Self {
-        Self { blobs }
+    pub fn new(blobs: Arc<dyn BlobStore>, staging: Staging) -> Self {
+        Self { chunks: Chunks::new(Arc::clone(&blobs), staging), blobs }
     }
 
     async fn update_one(
@@ -178,29 +180,98 @@ impl re::content_addressable_storage_server::ContentAddressableStorage for Cas {
         Ok(Response::new(pages.boxed()))
     }
 
-    async fn split_blob(&self, _: Request<re::SplitBlobRequest>) -> Result<Response<re::SplitBlobResponse>, Status> {
-        Err(status::of(Refusal::NotSupported("SplitBlob")))
+    async fn split_blob(
+        &self,
+        request: Request<re::SplitBlobRequest>,
+    ) -> Result<Response<re::SplitBlobResponse>, Status> {
+        let request = request.into_inner();
+        let function = DigestFunction::from_wire(request.digest_function).map_err(status::of)?;
+        let mapping = self.chunks.of(blob_digest(function, request.blob_digest.as_ref())?).await?;
+        if mapping.chunks.len() > limits::CHUNKS_IN_MESSAGE_MAX {
+            let (what, at_most) = ("chunks in one answer (GetChunkMapping gives more)", limits::CHUNKS_IN_MESSAGE_MAX);
+            return Err(status::of(Refusal::TooMany { what, at_most }));
+        }
+        let chunk_digests = mapping.chunks.iter().map(|chunk| chunk.to_wire()).collect();
+        Ok(Response::new(re::SplitBlobResponse { chunk_digests, chunking_function: mapping.function as i32 }))
     }
 
     type GetChunkMappingStream = BoxStream<'static, Result<re::GetChunkMappingResponse, Status>>;
 
     async fn get_chunk_mapping(
         &self,
-        _: Request<re::GetChunkMappingRequest>,
+        request: Request<re::GetChunkMappingRequest>,
     ) -> Result<Response<Self::GetChunkMappingStream>, Status> {
-        Err(status::of(Refusal::NotSupported("GetChunkMapping")))
+        let request = request.into_inner();
+        let function = named(request.digest_function)?;
+        let mapping = self.chunks.of(blob_digest(function, request.blob_digest.as_ref())?).await?;
+        let parts = (0..mapping.chunks.len()).step_by(limits::CHUNKS_IN_MESSAGE_MAX);
+        let part = move |begin: usize| {
+            let end = mapping.chunks.len().min(begin + limits::CHUNKS_IN_MESSAGE_MAX);
+            let chunk_digests = mapping.chunks[begin..end].iter().map(|chunk| chunk.to_wire()).collect();
+            // REAPI: in the first message only.
+            let chunking_function = if begin == 0 { mapping.function as i32 } else { 0 };
+            Ok(re::GetChunkMappingResponse { chunk_digests, chunking_function })
+        };
+        Ok(Response::new(stream::iter(parts.map(part)).boxed()))
     }
 
-    async fn splice_blob(&self, _: Request<re::SpliceBlobRequest>) -> Result<Response<re::SpliceBlobResponse>, Status> {
-        Err(status::of(Refusal::NotSupported("SpliceBlob")))
+    async fn splice_blob(
+        &self,
+        request: Request<re::SpliceBlobRequest>,
+    ) -> Result<Response<re::SpliceBlobResponse>, Status> {
+        let request = request.into_inner();
+        let function = DigestFunction::from_wire(request.digest_function).map_err(status::of)?;
+        let blob = blob_digest(function, request.blob_digest.as_ref())?;
+        let mut chunks = Vec::new();
+        add_chunks(&mut chunks, function, &request.chunk_digests)?;
+        self.chunks.splice(blob, mapping(chunks, request.chunking_function)).await?;
+        Ok(Response::new(re::SpliceBlobResponse { blob_digest: Some(blob.to_wire()) }))
     }
 
     async fn register_chunk_mapping(
         &self,
-        _: Request<Streaming<re::RegisterChunkMappingRequest>>,
+        request: Request<Streaming<re::RegisterChunkMappingRequest>>,
     ) -> Result<Response<re::RegisterChunkMappingResponse>, Status> {
-        Err(status::of(Refusal::NotSupported("RegisterChunkMapping")))
+        let mut messages = request.into_inner();
+        let first = messages.message().await?;
+        let first = first.ok_or_else(|| status::of(Invalid::new("blob_digest", "no message was sent")))?;
+        let function = named(first.digest_function)?;
+        let blob = blob_digest(function, first.blob_digest.as_ref())?;
+        let mut chunks = Vec::new();
+        add_chunks(&mut chunks, function, &first.chunk_digests)?;
+        while let Some(next) = messages.message().await? {
+            add_chunks(&mut chunks, function, &next.chunk_digests)?;
+        }
+        self.chunks.splice(blob, mapping(chunks, first.chunking_function)).await?;
+        Ok(Response::new(re::RegisterChunkMappingResponse { blob_digest: Some(blob.to_wire()) }))
     }
+}
+
+fn blob_digest(function: DigestFunction, wire: Option<&re::Digest>) -> Result<Digest, Status> {
+    Digest::from_wire(function, wire).map_err(|e| status::of(Invalid::new("blob_digest", e)))
+}
+
+/// A digest function that must be said (REAPI, `GetChunkMapping` and `RegisterChunkMapping`).
+fn named(value: i32) -> Result<DigestFunction, Status> {
+    if value == re::digest_function::Value::Unknown as i32 {
+        return Err(status::of(Invalid::new("digest_function", "must be named here: SHA256 or BLAKE3")));
+    }
+    DigestFunction::from_wire(value).map_err(status::of)
+}
+
+fn add_chunks(chunks: &mut Vec<Digest>, function: DigestFunction, wire: &[re::Digest]) -> Result<(), Status> {
+    chunks.extend(digests("chunk_digests", function, wire)?);
+    if chunks.len() > limits::CHUNKS_OF_A_BLOB_MAX {
+        let (what, at_most) = ("chunks of one blob", limits::CHUNKS_OF_A_BLOB_MAX);
+        return Err(status::of(Refusal::TooMany { what, at_most }));
+    }
+    Ok(())
+}
+
+/// By whichever function it was cut: REAPI has us look at nothing but what the chunks are together.
+fn mapping(chunks: Vec<Digest>, function: i32) -> Mapping {
+    let function = re::chunking_function::Value::try_from(function).unwrap_or(re::chunking_function::Value::Unknown);
+    Mapping { chunks: chunks.into(), function }
 }
 
 /// One entry of a batch that is read. A blob that would make the message longer than clients take

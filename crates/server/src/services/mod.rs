@@ -3,6 +3,7 @@ pub mod action_cache;
 pub mod bytestream;
 pub mod capabilities;
 pub mod cas;
+mod chunks;
 mod download;
 pub mod execution;
 pub mod health;
@@ -43,7 +44,7 @@ impl Storage {
     pub fn add_with(self, routes: &mut RoutesBuilder, registry: Option<Arc<Registry>>) {
         let Self { blobs, actions, staging } = self;
         let actions = action_cache::ActionCache::new(Arc::clone(&blobs), actions);
-        let cas = cas::Cas::new(Arc::clone(&blobs));
+        let cas = cas::Cas::new(Arc::clone(&blobs), staging.clone());
         let bytestream = bytestream::ByteStream::new(blobs, staging);
         let most = limits::MESSAGE_BYTES_RECEIVED_MAX;
         routes
