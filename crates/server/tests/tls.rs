@@ -26,7 +26,9 @@ async fn serve() -> u16 {
     let port = listener.local_addr().unwrap().port();
     let router =
         Server::builder().tls_config(tls).unwrap().add_service(CapabilitiesServer::new(Capabilities::default()));
-    let router = router.add_service(ContentAddressableStorageServer::new(Cas::new(blobs)));
+    // Nobody splices here: the folder may go when this returns.
+    let staging = lre_store::Staging::new(tempfile::tempdir().unwrap().path()).unwrap();
+    let router = router.add_service(ContentAddressableStorageServer::new(Cas::new(blobs, staging)));
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
     port
 }

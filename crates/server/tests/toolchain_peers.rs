@@ -123,7 +123,8 @@ async fn the_token_is_shown_to_peers_and_to_nobody_else() {
         Ok(request)
     };
     use lre_proto::re::content_addressable_storage_server::ContentAddressableStorageServer as Server;
-    routes.add_service(Server::with_interceptor(Cas::new(store.clone()), look));
+    let staging = lre_store::Staging::new(dir.path().join("staging")).unwrap();
+    routes.add_service(Server::with_interceptor(Cas::new(store.clone(), staging), look));
     let listeners = Listeners::bind(Some(([127, 0, 0, 1], 0).into()), None).unwrap();
     let address = format!("grpc://{}", listeners.tcp_address().unwrap());
     let stop = CancellationToken::new();
