@@ -30,14 +30,23 @@ pub fn of(error: impl ToStatus) -> Status {
     error.to_status()
 }
 
+fn which_missing(digests: &[Digest]) -> String {
+    match digests {
+        [one] => format!("the blob {one} is missing"),
+        [first, ..] => format!("{} blobs are missing, the first is {first}", digests.len()),
+        [] => "blobs are missing".to_owned(),
+    }
+}
+
 /// What the services refuse themselves.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The client's turn: execute the action.
     #[error("no result is known for the action {0}")]
     NoResult(ActionDigest),
-    /// The client's turn: upload these and ask again. Always all of them.
-    #[error("{} blobs are missing", .0.len())]
+    /// The client's turn: upload these and ask again. Always all of them; the text names one, since people whose client
+    /// prints no details see nothing else.
+    #[error("{}", which_missing(.0))]
     Missing(Vec<Digest>),
     /// The client's turn: upload these and splice again (REAPI, `SpliceBlob`: NOT_FOUND). Always all of them.
     #[error("{} of the chunks are missing, the first is {}", .0.len(), .0.first().map(ToString::to_string).unwrap_or_default())]

@@ -11,6 +11,8 @@ pub fn add_to(routes: &mut RoutesBuilder) {
         Builder::configure()
             .register_encoded_file_descriptor_set(lre_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // What is in the details of an error: grpcurl prints as bytes what it finds no description of.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     routes
         .add_service(described().build_v1().expect("the descriptors are well-formed"))
