@@ -82,7 +82,10 @@ impl Digest {
     /// REAPI, `Digest`: the hash is lower-case hexadecimal, of exactly the length of the
     /// function, and the size is not negative.
     pub fn parse(function: DigestFunction, hash: &str, size_bytes: i64) -> Result<Self, BadDigest> {
-        let bad = || BadDigest::Malformed { hash: hash.to_owned(), size_bytes };
+        let bad = || match other_function(hash) {
+            Some(name) if size_bytes >= 0 => BadDigest::OtherFunction { hash: shortened(hash), name },
+            _ => BadDigest::Malformed { hash: shortened(hash), size_bytes },
+        };
         let mut raw = [0; 32];
         let lowercase = !hash.bytes().any(|b| b.is_ascii_uppercase());
         match (hex::decode_to_slice(hash, &mut raw), u64::try_from(size_bytes)) {
@@ -109,7 +112,7 @@ impl Digest {
             Some(rest) => (DigestFunction::Blake3, rest),
             None => (DigestFunction::Sha256, text),
         };
-        let bad = || BadDigest::Malformed { hash: text.to_owned(), size_bytes: -1 };
+        let bad = || BadDigest::Malformed { hash: shortened(text), size_bytes: -1 };
         let (hash, size) = rest.split_once('/').ok_or_else(bad)?;
         let plain = !size.is_empty() && size.bytes().all(|b| b.is_ascii_digit());
         let size = size.parse().ok().filter(|_| plain).ok_or_else(bad)?;
@@ -227,12 +230,46 @@ pub enum BadDigest {
         /// As it came, in bytes.
         size_bytes: i64,
     },
+    /// A digest, but of a function that this server does not speak (PROTOCOL, 22).
+    #[error(
+        "`{hash}` has the length of {name}: this server speaks SHA256 and BLAKE3 (64 digits; BLAKE3 is named in the request)"
+    )]
+    OtherFunction {
+        /// As it came.
+        hash: String,
+        /// By its length.
+        name: &'static str,
+    },
     /// The field is not set.
     #[error("a digest is needed here")]
     Absent,
     /// Neither SHA-256 nor BLAKE3.
     #[error("digest function {0} is not supported: this server speaks SHA256 and BLAKE3")]
     Function(i32),
+}
+
+/// The function that makes hashes of this length, where it is none of ours.
+fn other_function(hash: &str) -> Option<&'static str> {
+    let hexadecimal = hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match hash.len() {
+        32 if hexadecimal => Some("MD5 or MURMUR3"),
+        40 if hexadecimal => Some("SHA1"),
+        66 if hexadecimal => Some("VSO"),
+        96 if hexadecimal => Some("SHA384"),
+        128 if hexadecimal => Some("SHA512"),
+        _ => None,
+    }
+}
+
+/// What somebody sent, as far as it helps him to find it: an error that repeats 100 KiB does not fit the trailers of its
+/// answer, and HTTP/2 closes the connection over it.
+pub(crate) fn shortened(text: &str) -> String {
+    const BYTES_MAX: usize = 160;
+    let cut = (0..=BYTES_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    match cut == text.len() {
+        true => text.to_owned(),
+        false => format!("{}… ({} bytes)", &text[..cut], text.len()),
+    }
 }
 
 /// Computes a digest piece by piece.
@@ -307,6 +344,28 @@ mod tests {
         ] {
             assert!(Digest::parse(sha, hash, size).is_err(), "{hash}/{size}");
         }
+    }
+
+    /// PROTOCOL 22, bad input: hashes of other functions are told from nonsense, and by name.
+    #[test]
+    fn hashes_of_other_functions_are_named() {
+        let sha = DigestFunction::Sha256;
+        for (length, name) in [(32, "MD5"), (40, "SHA1"), (66, "VSO"), (96, "SHA384"), (128, "SHA512")] {
+            let text = Digest::parse(sha, &"a".repeat(length), 5).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains("SHA256 and BLAKE3"), "{text}");
+            let nonsense = Digest::parse(sha, &"x".repeat(length), 5);
+            assert!(matches!(nonsense, Err(BadDigest::Malformed { .. })), "{nonsense:?}");
+        }
+    }
+
+    /// PROTOCOL 21, bad input: what is said about a name of any length is short.
+    #[test]
+    fn errors_do_not_repeat_all_that_was_sent() {
+        for long in ["a".repeat(100 << 10), "é".repeat(50_001), format!("x{}", "é".repeat(50_000))] {
+            let text = Digest::parse(DigestFunction::Sha256, &long, 1).unwrap_err().to_string();
+            assert!(text.len() < 400 && text.contains("bytes"), "{text}");
+        }
+        assert_eq!(shortened("short"), "short");
     }
 
     #[test]

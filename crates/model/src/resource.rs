@@ -1,4 +1,5 @@
 //! Resource names of ByteStream.
+use crate::digest::shortened;
 use crate::{BadDigest, Digest, DigestFunction};
 
 /// How the bytes of a stream are packed.
@@ -55,7 +56,7 @@ const KEYWORDS: [&str; 7] =
 /// Splits into the instance name and the segments from the first keyword on.
 fn split(name: &str) -> Result<(String, Vec<&str>), BadResource> {
     let segments: Vec<_> = name.split('/').collect();
-    let at = segments.iter().position(|s| KEYWORDS.contains(s)).ok_or_else(|| BadResource::Shape(name.to_owned()))?;
+    let at = segments.iter().position(|s| KEYWORDS.contains(s)).ok_or_else(|| BadResource::Shape(shortened(name)))?;
     let (instance, rest) = segments.split_at(at);
     Ok((instance.join("/"), rest.to_vec()))
 }
@@ -63,11 +64,11 @@ fn split(name: &str) -> Result<(String, Vec<&str>), BadResource> {
 /// Parses `blobs/[{function}/]{hash}/{size}` or `compressed-blobs/{compressor}/…`; what follows is
 /// returned.
 fn blob<'a>(name: &str, segments: &'a [&'a str]) -> Result<(Compressor, Digest, &'a [&'a str]), BadResource> {
-    let shape = || BadResource::Shape(name.to_owned());
+    let shape = || BadResource::Shape(shortened(name));
     let (compressor, rest) = match segments {
         ["blobs", rest @ ..] => (Compressor::Identity, rest),
         ["compressed-blobs", "zstd", rest @ ..] => (Compressor::Zstd, rest),
-        ["compressed-blobs", other, ..] => return Err(BadResource::Compressor((*other).to_owned())),
+        ["compressed-blobs", other, ..] => return Err(BadResource::Compressor(shortened(other))),
         _ => return Err(shape()),
     };
     let (function, rest) = match rest {
@@ -89,7 +90,7 @@ impl ReadResource {
         let (instance, segments) = split(name)?;
         let (compressor, digest, rest) = blob(name, &segments)?;
         if !rest.is_empty() {
-            return Err(BadResource::Shape(name.to_owned()));
+            return Err(BadResource::Shape(shortened(name)));
         }
         Ok(Self { instance, compressor, digest })
     }
@@ -107,7 +108,7 @@ impl WriteResource {
                 let (compressor, digest, _metadata) = blob(name, rest)?;
                 Ok(Self { instance, upload: (*upload).to_owned(), compressor, digest })
             }
-            _ => Err(BadResource::Shape(name.to_owned())),
+            _ => Err(BadResource::Shape(shortened(name))),
         }
     }
 }

@@ -389,7 +389,7 @@ fn log(action: ActionDigest, caller: &Caller, elapsed: Duration, outcome: &Outco
 
 fn refusal(why: QueueRefusal) -> Refusal {
     match why {
-        QueueRefusal::Full { waiting } => Refusal::TooMany { what: "executions are waiting already", at_most: waiting },
+        QueueRefusal::Full { waiting } => Refusal::Busy { what: "executions are waiting already", at_most: waiting },
         QueueRefusal::Closed => Refusal::Stopping,
     }
 }

@@ -78,6 +78,14 @@ pub const INLINE_BYTES_MAX: usize = 1024 * 1024;
 /// (`ExecuteResponse.status`).
 pub const TRAILER_DETAILS_BYTES_MAX: usize = 4 * 1024;
 
+/// Longest text of an error, in bytes, each of which can become three on the wire. It repeats what the client named, and that
+/// may be megabytes.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// When to come again where we ask for it (PROTOCOL, 2). A server that ends is followed by another within a second, a queue moves
+/// as fast as commands run.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// HTTP/2 flow-control window of a stream and of a connection, in bytes (LIMITS 4).
 pub const HTTP2_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 

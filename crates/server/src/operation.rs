@@ -246,7 +246,7 @@ impl Operations {
     pub fn create(&self, action: ActionDigest, inline: Inline) -> Result<Arc<Operation>, Refusal> {
         let mut table = self.table();
         if table.all.len() - table.finished.len() >= UNFINISHED_MAX {
-            return Err(Refusal::TooMany { what: "operations are waiting already", at_most: UNFINISHED_MAX });
+            return Err(Refusal::Busy { what: "operations are waiting already", at_most: UNFINISHED_MAX });
         }
         let id = OperationId(table.next);
         table.next += 1;

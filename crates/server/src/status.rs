@@ -3,7 +3,7 @@
 //! Inside, errors are typed by whose turn it is; here each gets the code and the `google.rpc`
 //! details by which clients act. Bazel, for example, uploads again exactly what the MISSING
 //! violations name.
-use crate::limits::TRAILER_DETAILS_BYTES_MAX;
+use crate::limits::{RETRY_AFTER, TEXT_BYTES_MAX, TRAILER_DETAILS_BYTES_MAX};
 use lre_model::{ActionDigest, BadDigest, BadDirectory, BadResource, Digest, Invalid, TermsError};
 use lre_proto::rpc;
 use lre_store::StoreError;
@@ -82,6 +82,14 @@ pub enum Refusal {
         /// The limit, in pieces.
         at_most: usize,
     },
+    /// The client's turn: try again when some of it is done.
+    #[error("{what}: at most {at_most}")]
+    Busy {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit, in pieces.
+        at_most: usize,
+    },
     /// Nobody's turn: cancelled.
     #[error("cancelled: {0}")]
     Cancelled(&'static str),
@@ -104,6 +112,8 @@ impl ToStatus for Refusal {
             Self::Missing(digests) => return missing(digests, self),
             Self::Broken { reason, .. } => return ours(Code::Internal, reason, self),
             Self::TooMany { what, .. } => return quota(what, self),
+            Self::Busy { what, .. } => return again(quota(what, self)),
+            Self::Stopping => return again(Status::unavailable(self.to_string())),
             Self::MissingChunks(digests) => return absent(digests, self),
             Self::NoResult(_) | Self::NoOperation(_) => Code::NotFound,
             Self::CutElsewhere(_) => Code::AlreadyExists,
@@ -112,9 +122,8 @@ impl ToStatus for Refusal {
             Self::NotSupported(_) => Code::Unimplemented,
             Self::Stranger(_) => Code::Unauthenticated,
             Self::Cancelled(_) => Code::Cancelled,
-            Self::Stopping => Code::Unavailable,
         };
-        Status::new(code, self.to_string())
+        Status::new(code, short(&self.to_string()))
     }
 }
 
@@ -128,15 +137,15 @@ impl ToStatus for StoreError {
             Self::TooLarge { .. } => invalid("digest", &format!("{self}: use ByteStream")),
             Self::Full(_) => quota("disk", self),
             Self::Io(_) => ours(Code::Internal, "STORE_IO", self),
-            Self::Upstream(_) => ours(Code::Unavailable, "UPSTREAM", self),
+            Self::Upstream(_) => again(ours(Code::Unavailable, "UPSTREAM", self)),
         }
     }
 }
 
 impl ToStatus for Invalid {
     fn to_status(&self) -> Status {
-        let details = ErrorDetails::with_bad_request_violation(&self.field, &self.problem);
-        Status::with_error_details(Code::InvalidArgument, self.to_string(), details)
+        let details = ErrorDetails::with_bad_request_violation(short(&self.field), short(&self.problem));
+        Status::with_error_details(Code::InvalidArgument, short(&self.to_string()), details)
     }
 }
 
@@ -232,7 +241,7 @@ fn missing(digests: &[Digest], error: &dyn Error) -> Status {
 }
 
 fn precondition(kind: &str, subject: &str, problem: &str, error: &dyn Error) -> Status {
-    let details = ErrorDetails::with_precondition_failure_violation(kind, subject, problem);
+    let details = ErrorDetails::with_precondition_failure_violation(kind, short(subject), short(problem));
     Status::with_error_details(Code::FailedPrecondition, chain(error), details)
 }
 
@@ -262,7 +271,21 @@ fn chain(error: &dyn Error) -> String {
         }
         next = source.source();
     }
-    text
+    short(&text)
+}
+
+/// The same, told that a later attempt can succeed (REAPI: "any call may return an error with a `RetryInfo`"; PROTOCOL, 2). Only
+/// where it can without anybody's doing: a disk that is full stays full.
+fn again(status: Status) -> Status {
+    let mut details = status.get_error_details();
+    details.set_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(status.code(), status.message(), details)
+}
+
+/// A text that fits the trailers of an answer, whatever names it repeats.
+fn short(text: &str) -> String {
+    let cut = (0..=TEXT_BYTES_MAX.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    if cut == text.len() { text.to_owned() } else { format!("{}… ({} bytes)", &text[..cut], text.len()) }
 }
 
 /// The same as `google.rpc.Status`, for `ExecuteResponse.status` and the entries of batches.
@@ -355,6 +378,38 @@ mod tests {
         assert_eq!(violation.subject, "lre-memory-bytes-max");
         assert!(violation.description.contains("512 MiB of memory"), "{violation:?}");
         assert!(lost().to_status().message().ends_with("broken"), "the reason is told: {:?}", lost().to_status());
+    }
+
+    /// PROTOCOL 2: who is told to come again is told when; who would meet the same again is not.
+    #[test]
+    fn a_later_attempt_is_asked_for_where_it_can_succeed() {
+        let asked = |status: Status| status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let busy = Refusal::Busy { what: "executions are waiting already", at_most: 5 }.to_status();
+        assert_eq!((busy.code(), busy.get_details_quota_failure().is_some()), (Code::ResourceExhausted, true));
+        for status in [busy, Refusal::Stopping.to_status(), StoreError::Upstream("gone".into()).to_status()] {
+            assert_eq!(asked(status.clone()), Some(RETRY_AFTER), "{status:?}");
+        }
+        for status in [
+            StoreError::Full(io::ErrorKind::StorageFull.into()).to_status(),
+            Refusal::TooMany { what: "bytes in one answer", at_most: 5 }.to_status(),
+            Invalid::new("field", "wrong").to_status(),
+        ] {
+            assert_eq!(asked(status), None);
+        }
+    }
+
+    /// PROTOCOL 5, bad input: an error about a name of a megabyte is a short text.
+    #[test]
+    fn texts_stay_small() {
+        let long = "é".repeat(500_000);
+        for status in [
+            Invalid::new(format!("directory.{long}"), format!("`{long}` is no name")).to_status(),
+            Refusal::NoOperation(long.clone()).to_status(),
+            Refused { property: "p".into(), problem: long.clone() }.to_status(),
+        ] {
+            assert!(status.message().len() < 2 * TEXT_BYTES_MAX, "{}", status.message().len());
+            assert!(status.details().len() <= TRAILER_DETAILS_BYTES_MAX, "{}", status.details().len());
+        }
     }
 
     #[test]
