@@ -4,8 +4,11 @@
 //! kernel knows whose socket is at the other end; that is asked once for each connection.
 use crate::limits::PEER_LOOKS_MAX;
 use crate::status::{self, Refusal};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures::future::BoxFuture;
 use rustix::process::geteuid;
+use std::borrow::Cow;
 use std::hint::black_box;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -163,20 +166,34 @@ impl Porch {
         Err(status::of(Refusal::Stranger(format!(
             "this server belongs to uid {}; the connection belongs to {whose} and brings {brought}. hint: ask the owner \
              of the server for $XDG_STATE_HOME/lre/token and send it with every call as the header `authorization: \
-             Bearer <token>` (Bazel: --remote_header=\"authorization=Bearer <token>\")",
+             Bearer <token>` (Bazel: --remote_header=\"authorization=Bearer <token>\"; HTTP caches: \
+             http://lre:<token>@127.0.0.1:PORT)",
             self.uid
         ))))
     }
 
     fn is_token(&self, header: Option<&[u8]>) -> bool {
-        let brought = header.and_then(|header| header.split_at_checked(7));
-        match (&self.token, brought) {
-            (Some(token), Some((scheme, brought))) => {
-                scheme.eq_ignore_ascii_case(b"bearer ") && equal_in_constant_time(token.as_bytes(), brought)
-            }
+        match (&self.token, header.and_then(brought)) {
+            (Some(token), Some(brought)) => equal_in_constant_time(token.as_bytes(), &brought),
             _ => false,
         }
     }
+}
+
+/// The token in an `authorization` header: `Bearer {token}`, or `Basic` with it as the password of whatever user, which
+/// is what clients make of `http://user:password@host`.
+fn brought(header: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let space = header.iter().position(|byte| *byte == b' ')?;
+    let (scheme, rest) = (&header[..space], &header[space + 1..]);
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return Some(rest.into());
+    }
+    if !scheme.eq_ignore_ascii_case(b"basic") {
+        return None;
+    }
+    let pair = STANDARD.decode(rest).ok()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    Some(pair[colon + 1..].to_vec().into())
 }
 
 /// Compares without telling by its duration how many of the first bytes are right.
@@ -219,10 +236,12 @@ where
         let mut inner = std::mem::replace(&mut self.inner, ready);
         let porch = self.porch.clone();
         Box::pin(async move {
+            let grpc = crate::http::is_grpc(&request);
             let header = request.headers().get(http::header::AUTHORIZATION).map(|value| value.as_bytes());
             match porch.admit(request.extensions().get::<Peer>(), header).await {
                 Ok(()) => inner.call(request).await,
-                Err(status) => Ok(status.into_http()),
+                Err(status) if grpc => Ok(status.into_http()),
+                Err(status) => Ok(crate::http::stranger(status.message())),
             }
         })
     }
@@ -289,6 +308,11 @@ mod tests {
             (Some("Bearer s3cretx"), false),
             (Some("Bearer "), false),
             (Some("Basic s3cret"), false),
+            (Some("Basic dXNlcjpzM2NyZXQ="), true),
+            (Some("basic OnMzY3JldA=="), true),
+            (Some("Basic dXNlcjpzM2NyZQ=="), false),
+            (Some("Basic czNjcmV0"), false),
+            (Some("Digest s3cret"), false),
             (Some(""), false),
         ] {
             let admit = porch.admit(Some(&stranger), header.map(str::as_bytes)).await;

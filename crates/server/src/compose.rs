@@ -2,9 +2,11 @@
 use crate::auth::Porch;
 use crate::drive::{Driver, FINISH_TIME_MAX};
 use crate::fetch::Fetcher;
+use crate::http::HttpCache;
 use crate::limits::MESSAGE_BYTES_RECEIVED_MAX;
 use crate::listen::{ListenError, Listeners};
 use crate::operation::Operations;
+use crate::services::asset::Assets;
 use crate::services::execution::{Execution, Rooms, Timeouts, Tools};
 use crate::services::health::Health;
 use crate::services::operations::Operations as OperationsService;
@@ -12,7 +14,7 @@ use crate::services::{Storage, reflection};
 use lre_proto::longrunning::operations_server::OperationsServer;
 use lre_proto::re::execution_server::ExecutionServer;
 use lre_scheduler::Limits;
-use lre_store::{ActionCache, BlobStore, Counters, DiskStore, Inodes, OpenError, Staging};
+use lre_store::{ActionCache, BlobStore, Counters, DiskStore, Inodes, Names, OpenError, Staging};
 use lre_toolchain::{Accepted, Cas, Registry};
 use lre_worker::{ExecutionLimits, Executor, Finding, LauncherProgram, LocalExecutor, LocalOptions, Reader};
 use std::io;
@@ -70,6 +72,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// Where uploads wait.
     pub staging: Staging,
+    /// What is known under other names than digests. Without them there is neither HTTP cache nor Remote Asset.
+    pub names: Option<Names>,
     /// As in [`Options`].
     pub default_toolchain: Option<String>,
     /// As in [`Options`].
@@ -241,6 +245,7 @@ impl Server {
             executor: Arc::new(executor),
             registry: Arc::new(registry),
             staging,
+            names: Some(disk.names()),
             default_toolchain: options.default_toolchain,
             accepted_properties: options.accepted_properties,
             toolchain_peers: options.toolchain_peers,
@@ -289,6 +294,13 @@ impl Server {
         routes
             .add_service(execution.max_decoding_message_size(MESSAGE_BYTES_RECEIVED_MAX))
             .add_service(OperationsServer::new(OperationsService::new(rooms)));
+        let listeners = match parts.names {
+            Some(names) => {
+                Assets::new(Arc::clone(&blobs), names.clone()).add_to(&mut routes);
+                listeners.with_http(HttpCache::new(Arc::clone(&blobs), staging.clone(), names))
+            }
+            None => listeners,
+        };
         Storage { blobs, actions, staging }.add_with(&mut routes, Some(registry));
         reflection::add_to(&mut routes);
         let health = Health::add_to(&mut routes).await;

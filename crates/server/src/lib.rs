@@ -8,6 +8,7 @@ pub mod auth;
 pub mod compose;
 pub mod drive;
 pub mod fetch;
+pub mod http;
 pub mod limits;
 pub mod listen;
 pub mod metadata;

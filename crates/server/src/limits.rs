@@ -112,6 +112,19 @@ pub const PEER_LOOKS_MAX: usize = 5;
 /// meanwhile. Asking may be a call to somebody else's service, so not for each piece.
 pub const PRESENCE_CHECK_BYTES: usize = 8 * 1024 * 1024;
 
+/// URIs in one call of the Remote Asset API, in number. Each is a look, or a file.
+pub const ASSET_URIS_MAX: usize = 256;
+
+/// References of one pushed asset, in number: they are kept in one file of 1 MiB at most.
+pub const ASSET_REFERENCES_MAX: usize = 10_000;
+
+/// The longest path of the HTTP cache, in bytes. Longer ones than any client makes.
+pub const HTTP_PATH_BYTES_MAX: usize = 4096;
+
+/// How long the HTTP cache waits for the next bytes of a body. Generous: a compiler's machine may be busy with something
+/// else; but a client that has hung must not keep its half of a blob for ever.
+pub const HTTP_BODY_IDLE_TIME_MAX: Duration = Duration::from_secs(120);
+
 /// How long an orderly shutdown waits for open streams before it closes them.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 

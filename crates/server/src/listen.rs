@@ -3,6 +3,7 @@
 //! Both always, because no client speaks both: Debian's Bazel and Buck2 know only TCP, some C-core
 //! clients are happiest with a socket (LIMITS 4).
 use crate::auth::{Peer, Porch, TcpPeer};
+use crate::http::{Door, HttpCache};
 use crate::limits;
 use crate::socket::BoundSocket;
 use futures::stream::{self, Stream, StreamExt};
@@ -106,6 +107,7 @@ impl ListenError {
 pub struct Listeners {
     tcp: Option<(TcpListener, SocketAddr)>,
     socket: Option<BoundSocket>,
+    http: Option<HttpCache>,
 }
 
 impl Listeners {
@@ -119,7 +121,13 @@ impl Listeners {
         }
         let tcp = tcp.map(bind_tcp).transpose()?;
         let socket = socket.map(BoundSocket::bind).transpose()?;
-        Ok(Self { tcp, socket })
+        Ok(Self { tcp, socket, http: None })
+    }
+
+    /// The same, with the HTTP cache beside gRPC. Without it HTTP/1 is not spoken at all.
+    #[must_use]
+    pub fn with_http(self, cache: HttpCache) -> Self {
+        Self { http: Some(cache), ..self }
     }
 
     /// The TCP address, with the real port.
@@ -141,7 +149,7 @@ impl Listeners {
     /// # Errors
     /// The listeners cannot be used with this runtime.
     pub async fn serve(self, routes: Routes, porch: Porch, stop: CancellationToken) -> io::Result<()> {
-        let Self { tcp, socket } = self;
+        let Self { tcp, socket, http } = self;
         let close = CancellationToken::new();
         let tcp = match tcp {
             Some((listener, _)) => accept(tokio::net::TcpListener::from_std(listener)?, close.clone()).boxed(),
@@ -153,7 +161,9 @@ impl Listeners {
         };
         let incoming = stream::select(tcp, unix).map(Ok::<_, io::Error>);
         let mut builder = Server::builder()
+            .accept_http1(http.is_some())
             .layer(porch)
+            .layer(Door(http))
             .initial_stream_window_size(limits::HTTP2_WINDOW_BYTES)
             .initial_connection_window_size(limits::HTTP2_WINDOW_BYTES)
             .max_frame_size(limits::HTTP2_FRAME_BYTES)

@@ -9,7 +9,7 @@
 mod describe;
 mod source;
 
-use lre_proto::{longrunning, re, rpc};
+use lre_proto::{asset, longrunning, re, rpc};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, Value};
 use prost_types::FileDescriptorSet;
@@ -61,6 +61,8 @@ fn the_services_are_there_with_their_methods() {
     let mut services: Vec<_> = pool.services().map(|s| (s.full_name().to_owned(), s.methods().len())).collect();
     services.sort();
     let expected = [
+        (asset::fetch_server::SERVICE_NAME, 2),
+        (asset::push_server::SERVICE_NAME, 2),
         (re::action_cache_server::SERVICE_NAME, 2),
         (re::capabilities_server::SERVICE_NAME, 1),
         (re::content_addressable_storage_server::SERVICE_NAME, 8),

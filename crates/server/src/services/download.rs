@@ -12,10 +12,10 @@ use tonic::Status;
 /// Pieces that are read ahead of the network.
 const READ_AHEAD: usize = 2;
 
-type Messages = BoxStream<'static, Result<ReadResponse, Status>>;
+pub(crate) type Messages = BoxStream<'static, Result<ReadResponse, Status>>;
 
 /// At most `limit` bytes from `offset`, as they are.
-pub(super) fn plain(blob: Blob, offset: u64, limit: u64) -> Messages {
+pub(crate) fn plain(blob: Blob, offset: u64, limit: u64) -> Messages {
     let end = blob.size_bytes().min(offset.saturating_add(limit));
     let starts = (offset..end).step_by(limits::CHUNK_BYTES);
     let pieces = move |start| read(blob.clone(), start, (end - start).min(limits::CHUNK_BYTES as u64) as usize);

@@ -1,4 +1,6 @@
 //! `grpc.health.v1` (PROTOCOL, 6).
+use lre_proto::asset::fetch_server::SERVICE_NAME as ASSET_FETCH;
+use lre_proto::asset::push_server::SERVICE_NAME as ASSET_PUSH;
 use lre_proto::bytestream::byte_stream_server::SERVICE_NAME as BYTE_STREAM;
 use lre_proto::re::action_cache_server::SERVICE_NAME as ACTION_CACHE;
 use lre_proto::re::capabilities_server::SERVICE_NAME as CAPABILITIES;
@@ -9,7 +11,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 /// The services that are reported on; the empty name is the server as a whole.
-pub const NAMES: [&str; 6] = ["", CAPABILITIES, CAS, BYTE_STREAM, ACTION_CACHE, EXECUTION];
+pub const NAMES: [&str; 8] = ["", CAPABILITIES, CAS, BYTE_STREAM, ACTION_CACHE, EXECUTION, ASSET_FETCH, ASSET_PUSH];
 
 /// Says of every service whether it serves.
 #[derive(Clone, Debug)]

@@ -1,10 +1,11 @@
 //! One file for each service of the API.
 pub mod action_cache;
+pub mod asset;
 pub mod bytestream;
 pub mod capabilities;
 pub mod cas;
 mod chunks;
-mod download;
+pub(crate) mod download;
 pub mod execution;
 pub mod health;
 pub mod operations;
@@ -57,7 +58,7 @@ impl Storage {
 
 /// Work that takes time in proportion to `bytes`: where we are if they are few, else on a thread
 /// that does not keep others waiting.
-async fn work<T, E>(bytes: usize, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+pub(crate) async fn work<T, E>(bytes: usize, work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<io::Error> + Send + 'static,

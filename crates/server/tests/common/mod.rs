@@ -10,11 +10,13 @@ use lre_proto::re::action_cache_client::ActionCacheClient;
 use lre_proto::re::capabilities_client::CapabilitiesClient;
 use lre_proto::re::content_addressable_storage_client::ContentAddressableStorageClient;
 use lre_server::auth::Porch;
+use lre_server::http::HttpCache;
 use lre_server::listen::Listeners;
 use lre_server::services::Storage;
+use lre_server::services::asset::Assets;
 use lre_server::services::health::Health;
 use lre_server::services::reflection;
-use lre_store::{DiskStore, Staging, Stores};
+use lre_store::{DiskStore, Names, Staging, Stores};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,18 +61,32 @@ impl TestServer {
     pub async fn behind(porch: Porch) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let disk = Arc::new(DiskStore::open(directory.path()).unwrap());
-        Self::over(lre_store::compose(disk, None), directory, porch).await
+        let names = disk.names();
+        Self::made_of(lre_store::compose(disk, None), Some(names), directory, porch).await
     }
 
     /// A server over stores of the test's own making.
     pub async fn over(stores: Stores, directory: tempfile::TempDir, porch: Porch) -> Self {
+        Self::made_of(stores, None, directory, porch).await
+    }
+
+    /// The same; with names also the services that need them.
+    pub async fn made_of(stores: Stores, names: Option<Names>, directory: tempfile::TempDir, porch: Porch) -> Self {
         let socket = directory.path().join("sockets/re.sock");
         let mut routes = RoutesBuilder::default();
         let staging = Staging::new(directory.path().join("staging")).unwrap();
+        let http = names.clone().map(|names| HttpCache::new(stores.blobs.clone(), staging.clone(), names));
+        if let Some(names) = names {
+            Assets::new(stores.blobs.clone(), names).add_to(&mut routes);
+        }
         Storage { blobs: stores.blobs.clone(), actions: stores.results.clone(), staging }.add_to(&mut routes);
         Health::add_to(&mut routes).await;
         reflection::add_to(&mut routes);
         let listeners = Listeners::bind(Some(([127, 0, 0, 1], 0).into()), Some(&socket)).unwrap();
+        let listeners = match http {
+            Some(http) => listeners.with_http(http),
+            None => listeners,
+        };
         let tcp = listeners.tcp_address().unwrap();
         let stop = CancellationToken::new();
         let served = tokio::spawn(listeners.serve(routes.routes(), porch, stop.clone()));

@@ -123,6 +123,7 @@ impl World {
             actions: Arc::new(Complete::new(Arc::clone(&actions), Arc::clone(&blobs))),
             executor: executor.clone(),
             registry: Arc::clone(&registry),
+            names: None,
             staging: Staging::new(dir.path().join("staging")).unwrap(),
             default_toolchain: setting.default_toolchain,
             accepted_properties: vec!["container-image".to_owned()],
