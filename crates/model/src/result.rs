@@ -1,7 +1,8 @@
 //! What is remembered of an action.
 use crate::{Digest, DigestFunction, Invalid};
-use lre_proto::re;
+use lre_proto::{protobuf, re, usage};
 use prost::Message;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A result whose digests are well-formed. The wire message is kept as it came: a client that
 /// wrote fields that we do not know gets them back.
@@ -94,4 +95,27 @@ impl ActionResult {
     pub fn directories(&self) -> &[Digest] {
         &self.directories
     }
+}
+
+/// A moment, as messages say it; nothing for one before 1970.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> Option<protobuf::Timestamp> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    Some(protobuf::Timestamp {
+        seconds: i64::try_from(since.as_secs()).ok()?,
+        nanos: since.subsec_nanos().cast_signed(),
+    })
+}
+
+/// A length of time, as messages say it.
+#[must_use]
+pub fn duration(length: Duration) -> protobuf::Duration {
+    let seconds = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    protobuf::Duration { seconds, nanos: length.subsec_nanos().cast_signed() }
+}
+
+/// Resource usage, as `ExecutedActionMetadata.auxiliary_metadata` has it (PROTOCOL, 82).
+#[must_use]
+pub fn usage_any(usage: &usage::PosixResourceUsage) -> protobuf::Any {
+    protobuf::Any { type_url: usage::TYPE_URL.to_owned(), value: usage.encode_to_vec() }
 }

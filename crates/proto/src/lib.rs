@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod bytestream;
+pub mod usage;
 
 pub use bazel_remote_apis::build::bazel::remote::asset::v1 as asset;
 pub use bazel_remote_apis::build::bazel::remote::execution::v2 as re;
+pub use bazel_remote_apis::build::bazel::remote::logstream::v1 as logstream;
 pub use bazel_remote_apis::build::bazel::semver;
 pub use bazel_remote_apis::google::{longrunning, protobuf, rpc};
 

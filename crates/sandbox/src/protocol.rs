@@ -100,6 +100,14 @@ pub struct Usage {
     pub blocks_in: u64,
     /// File system blocks written.
     pub blocks_out: u64,
+    /// Page faults that needed no reading.
+    pub faults_minor: u64,
+    /// Page faults that did.
+    pub faults_major: u64,
+    /// How often a process waited for something.
+    pub switches_voluntary: u64,
+    /// How often another process took the processor.
+    pub switches_involuntary: u64,
 }
 
 /// What an observed command asked for and did not get.

@@ -171,6 +171,10 @@ fn usage_of(usage: &libc::rusage) -> Usage {
         resident_bytes_max: usage.ru_maxrss.unsigned_abs() * 1024,
         blocks_in: usage.ru_inblock.unsigned_abs(),
         blocks_out: usage.ru_oublock.unsigned_abs(),
+        faults_minor: usage.ru_minflt.unsigned_abs(),
+        faults_major: usage.ru_majflt.unsigned_abs(),
+        switches_voluntary: usage.ru_nvcsw.unsigned_abs(),
+        switches_involuntary: usage.ru_nivcsw.unsigned_abs(),
     }
 }
 

@@ -274,12 +274,7 @@ impl Server {
         let stop = CancellationToken::new();
         let (peers, peer_token) = (parts.toolchain_peers, parts.peer_token);
         let fetcher = Fetcher::new(blobs.clone(), registry.clone(), staging.clone(), peers, peer_token, stop.clone());
-        let tools = Tools {
-            registry: registry.clone(),
-            fetcher,
-            default: parts.default_toolchain,
-            accepted: parts.accepted_properties,
-        };
+        let tools = Tools { registry, fetcher, default: parts.default_toolchain, accepted: parts.accepted_properties };
         let rooms = Arc::new(Rooms {
             blobs: Arc::clone(&blobs),
             reader: Reader::new(Arc::clone(&blobs)),
@@ -293,7 +288,7 @@ impl Server {
         let execution = ExecutionServer::new(Execution::new(Arc::clone(&rooms)));
         routes
             .add_service(execution.max_decoding_message_size(MESSAGE_BYTES_RECEIVED_MAX))
-            .add_service(OperationsServer::new(OperationsService::new(rooms)));
+            .add_service(OperationsServer::new(OperationsService::new(Arc::clone(&rooms))));
         let listeners = match parts.names {
             Some(names) => {
                 Assets::new(Arc::clone(&blobs), names.clone()).add_to(&mut routes);
@@ -301,7 +296,7 @@ impl Server {
             }
             None => listeners,
         };
-        Storage { blobs, actions, staging }.add_with(&mut routes, Some(registry));
+        Storage { blobs, actions, staging }.add_with(&mut routes, Some(&rooms));
         reflection::add_to(&mut routes);
         let health = Health::add_to(&mut routes).await;
         let (tcp, socket) = (listeners.tcp_address(), listeners.socket().map(Path::to_owned));

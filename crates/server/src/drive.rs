@@ -4,7 +4,7 @@
 //! himself; a task of its own would cost two changes of threads for each execution. Nothing here
 //! waits while it holds the lock.
 use crate::metadata::Caller;
-use crate::operation::{Answer, Operation, Operations, State};
+use crate::operation::{Answer, Operation, Operations, Running, State};
 use crate::status::{Refusal, ToStatus};
 use futures::FutureExt;
 use lre_model::{ActionDigest, Terms};
@@ -14,7 +14,7 @@ use lre_scheduler::{
 };
 use lre_store::{ActionCache, Hold};
 use lre_toolchain::Closure;
-use lre_worker::{Executor, Failure, Loaded, Outcome, Work};
+use lre_worker::{Executor, Failure, Live, Loaded, Outcome, Work};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::panic::AssertUnwindSafe;
@@ -102,6 +102,9 @@ struct Room {
 struct Run {
     /// Until it starts.
     order: Option<Order>,
+    /// Since it started.
+    running: Option<Running>,
+    live: Arc<Live>,
     cancel: CancellationToken,
 }
 
@@ -161,7 +164,7 @@ impl Driver {
     /// Puts an operation into the queue.
     ///
     /// # Errors
-    /// Too much waits already, or the server is going.
+    /// Too much waits already, the server is going, or somebody has cancelled it meanwhile.
     pub fn submit(self: &Arc<Self>, operation: Arc<Operation>, order: Order) -> Result<Presence, Refusal> {
         let submission = Submission {
             operation: operation.id,
@@ -176,7 +179,11 @@ impl Driver {
             },
         };
         let mut room = self.room();
-        room.watchers.insert(operation.id, 1);
+        if matches!(operation.state(), State::Completed(_)) {
+            return Err(Refusal::Cancelled("a client asked for it"));
+        }
+        operation.set(State::Queued);
+        *room.watchers.entry(operation.id).or_default() += 1;
         match self.feed(&mut room, Event::Submit(Box::new(submission)), News { order: Some(order), answer: None }) {
             None => Ok(Presence { driver: Arc::clone(self), operation }),
             Some(why) => {
@@ -201,7 +208,14 @@ impl Driver {
 
     /// Ends an operation at the word of a client, and the execution with it where nobody else wants it.
     pub fn withdraw(&self, operation: &Operation) {
-        self.feed(&mut self.room(), Event::Withdrawn { operation: operation.id }, News::default());
+        let mut room = self.room();
+        if matches!(operation.state(), State::CacheCheck) {
+            // The queue has never heard of it, and will not.
+            let answer = Answer::refused(&Refusal::Cancelled("a client asked for it").to_status());
+            self.finish(&mut room, operation.id, Arc::new(answer));
+        } else {
+            self.feed(&mut room, Event::Withdrawn { operation: operation.id }, News::default());
+        }
     }
 
     fn leave(&self, operation: &Operation) {
@@ -278,40 +292,56 @@ impl Driver {
     }
 
     fn place(&self, room: &mut Room, operation: OperationId, execution: ExecutionId, running: bool, news: &mut News) {
-        match room.runs.entry(execution) {
-            Entry::Occupied(_) => {
+        let run = match room.runs.entry(execution) {
+            Entry::Occupied(there) => {
                 self.counters.shared.fetch_add(1, Ordering::Relaxed);
+                there.into_mut()
             }
-            Entry::Vacant(free) => {
-                free.insert(Run { order: news.order.take(), cancel: CancellationToken::new() });
-            }
-        }
-        if running && let Some(operation) = self.operations.get(operation) {
-            operation.set(State::Executing);
+            Entry::Vacant(free) => free.insert(Run {
+                order: news.order.take(),
+                running: None,
+                live: Arc::default(),
+                cancel: CancellationToken::new(),
+            }),
+        };
+        let Some(operation) = self.operations.get(operation) else { return };
+        operation.listen(&run.live);
+        if running && let Some(running) = run.running {
+            operation.set(State::Executing(running));
         }
     }
 
     fn finish(&self, room: &mut Room, operation: OperationId, answer: Arc<Answer>) {
         room.watchers.remove(&operation);
-        self.operations.finish(operation, answer);
+        if let Some(operation) = self.operations.get(operation) {
+            self.operations.finish(&operation, answer);
+        }
     }
 
     fn run(&self, room: &mut Room, execution: ExecutionId, slot: Slot, operations: &[OperationId]) {
         let Some(run) = room.runs.get_mut(&execution) else { return };
         let (Some(order), Some(me)) = (run.order.take(), self.me.upgrade()) else { return };
         self.counters.started.fetch_add(1, Ordering::Relaxed);
+        let running = *run.running.insert(Running { slot, since: SystemTime::now() });
         for operation in operations.iter().filter_map(|id| self.operations.get(*id)) {
-            operation.set(State::Executing);
+            operation.set(State::Executing(running));
         }
-        let cancel = run.cancel.clone();
-        self.runtime.spawn(async move { me.execute(execution, order, slot, cancel).await });
+        let (live, cancel) = (Arc::clone(&run.live), run.cancel.clone());
+        self.runtime.spawn(async move { me.execute(execution, order, slot, live, cancel).await });
     }
 
-    async fn execute(self: Arc<Self>, execution: ExecutionId, order: Order, slot: Slot, cancel: CancellationToken) {
+    async fn execute(
+        self: Arc<Self>,
+        execution: ExecutionId,
+        order: Order,
+        slot: Slot,
+        live: Arc<Live>,
+        cancel: CancellationToken,
+    ) {
         let Order { loaded, closure, terms, hold, timeout, key, queued, caller, explain, .. } = order;
         let (action, cacheable) = (loaded.action.digest, !loaded.action.do_not_cache);
         let begin = Instant::now();
-        let work = Work { loaded, closure, terms, hold: Arc::clone(&hold), slot, timeout, queued, explain };
+        let work = Work { loaded, closure, terms, hold: Arc::clone(&hold), slot, timeout, queued, explain, live };
         // The slot must come back whatever happens, or the machine shrinks with every bug.
         let outcome = AssertUnwindSafe(self.executor.execute(work, cancel)).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| {

@@ -125,6 +125,22 @@ pub const HTTP_PATH_BYTES_MAX: usize = 4096;
 /// else; but a client that has hung must not keep its half of a blob for ever.
 pub const HTTP_BODY_IDLE_TIME_MAX: Duration = Duration::from_secs(120);
 
+/// Logs that clients make (LogStream), in number: each is an open file.
+pub const LOGS_MAX: usize = 256;
+
+/// Bytes of such a log. With [`LOGS_MAX`] this bounds what they take of the disk of the store, outside its budget.
+pub const LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long such a log is kept after its last byte, as long as a finished operation.
+pub const LOG_KEPT: Duration = Duration::from_secs(600);
+
+/// Bytes of the name of a log's parent.
+pub const LOG_PARENT_BYTES_MAX: usize = 1024;
+
+/// How long an `Execute` that is looked for in caches, or whose toolchain is fetched, is silent: then it is told that
+/// it is at CACHE_CHECK and what it is called. A hit takes a thousandth of it, and needs no message more.
+pub const CACHE_CHECK_SILENT: Duration = Duration::from_millis(250);
+
 /// How long an orderly shutdown waits for open streams before it closes them.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 

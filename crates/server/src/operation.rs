@@ -1,17 +1,17 @@
 //! Operations: who asked, how far it is, and, at the exit, what came of it (HOUSE 5, room 11).
 use crate::services::action_cache::{Inline, inlined};
 use crate::status::{self, Refusal, ToStatus};
-use lre_model::{ActionDigest, ActionResult};
+use lre_model::{ActionDigest, ActionResult, timestamp};
 use lre_proto::longrunning::{self, operation};
 use lre_proto::{protobuf, re, rpc};
 use lre_scheduler::OperationId;
 use lre_store::BlobStore;
-use lre_worker::{Failure, Limited, Outcome};
+use lre_worker::{Failure, Limited, Live, Outcome, Stream, worker_name};
 use prost::Message;
 use re::execution_stage::Value as Stage;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -28,6 +28,14 @@ pub const UNFINISHED_MAX: usize = 100_000;
 /// What clients are told an operation is called.
 const NAME_PREFIX: &str = "operations/";
 
+/// The word before the identifier in the names of log streams (build.bazel.remote.logstream.v1).
+pub const LOG_STREAMS: &str = "logstreams";
+
+/// The identifiers of the streams of an operation.
+pub const STDOUT_ID: &str = "stdout";
+/// The other one.
+pub const STDERR_ID: &str = "stderr";
+
 /// One `Execute` call.
 pub struct Operation {
     /// For the scheduler.
@@ -38,18 +46,33 @@ pub struct Operation {
     pub action: ActionDigest,
     /// What it would like to have inside the result.
     pub inline: Inline,
+    /// When the client asked.
+    pub queued: SystemTime,
+    /// What the command says while it runs: that of its execution, once it has one.
+    live: OnceLock<Arc<Live>>,
     state: watch::Sender<State>,
 }
 
 /// How far an operation is.
 #[derive(Clone, Debug)]
 pub enum State {
+    /// It is looked for in the action cache, or its inputs and toolchains are.
+    CacheCheck,
     /// It waits for a slot.
     Queued,
     /// It runs.
-    Executing,
+    Executing(Running),
     /// It is over.
     Completed(Arc<Answer>),
+}
+
+/// Where and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The slot.
+    pub slot: usize,
+    /// Since it has it.
+    pub since: SystemTime,
 }
 
 /// What came of an action.
@@ -85,6 +108,12 @@ impl Answer {
         let parts = [reason.as_str(), outcome.message.as_str()];
         let message = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("\n");
         Self { result: outcome.result.clone(), cached: false, status, message }
+    }
+
+    /// What there is of a result.
+    #[must_use]
+    pub fn result(&self) -> Option<&Arc<ActionResult>> {
+        self.result.as_ref()
     }
 
     /// The wire form, with what `inline` asks for. A hint that cannot be followed is no failure: the
@@ -162,14 +191,62 @@ impl Operation {
         });
     }
 
+    /// What the command says while it runs; nothing before it has an execution.
+    #[must_use]
+    pub fn live(&self) -> Option<&Arc<Live>> {
+        self.live.get()
+    }
+
+    /// It belongs to the execution that says this. The first one stays.
+    pub(crate) fn listen(&self, live: &Arc<Live>) {
+        let _first = self.live.set(Arc::clone(live));
+    }
+
+    /// Under which name a stream of the command is read (PROTOCOL, 66): a `LogStream` whose parent is the operation, so
+    /// it can be guessed as little as the operation's own name.
+    #[must_use]
+    pub fn stream_name(&self, stream: Stream) -> String {
+        let id = match stream {
+            Stream::Stdout => STDOUT_ID,
+            Stream::Stderr => STDERR_ID,
+        };
+        format!("{}/{LOG_STREAMS}/{id}", self.name)
+    }
+
     /// The wire form of this moment.
     pub async fn to_wire(&self, state: &State, blobs: &dyn BlobStore) -> longrunning::Operation {
-        match state {
-            State::Queued => unfinished(&self.name, self.action, Stage::Queued),
-            State::Executing => unfinished(&self.name, self.action, Stage::Executing),
-            State::Completed(answer) => finished(&self.name, self.action, answer, &self.inline, blobs).await,
+        let (stage, partial) = match state {
+            State::CacheCheck => (Stage::CacheCheck, None),
+            State::Queued => (Stage::Queued, Some(self.partial(None))),
+            State::Executing(running) => (Stage::Executing, Some(self.partial(Some(*running)))),
+            State::Completed(answer) => (Stage::Completed, answer.result.as_ref().and_then(|r| metadata_of(r))),
+        };
+        let mut metadata = metadata(self.action, stage);
+        metadata.partial_execution_metadata = partial;
+        if self.live().is_some() {
+            metadata.stdout_stream_name = self.stream_name(Stream::Stdout);
+            metadata.stderr_stream_name = self.stream_name(Stream::Stderr);
+        }
+        let response = match state {
+            State::Completed(answer) => Some(answer.to_wire(blobs, &self.inline).await),
+            _ => None,
+        };
+        to_wire(&self.name, &metadata, response.as_ref())
+    }
+
+    /// What is known of an execution before its end.
+    fn partial(&self, running: Option<Running>) -> re::ExecutedActionMetadata {
+        re::ExecutedActionMetadata {
+            worker: running.map(|running| worker_name(running.slot)).unwrap_or_default(),
+            queued_timestamp: timestamp(self.queued),
+            worker_start_timestamp: running.and_then(|running| timestamp(running.since.max(self.queued))),
+            ..Default::default()
         }
     }
+}
+
+fn metadata_of(result: &ActionResult) -> Option<re::ExecutedActionMetadata> {
+    result.wire().execution_metadata.clone()
 }
 
 fn any(name: &str, message: &impl Message) -> protobuf::Any {
@@ -178,40 +255,42 @@ fn any(name: &str, message: &impl Message) -> protobuf::Any {
 }
 
 /// PROTOCOL, 53: stage and action digest in every message.
-fn unfinished(name: &str, action: ActionDigest, stage: Stage) -> longrunning::Operation {
-    let metadata = re::ExecuteOperationMetadata {
+fn metadata(action: ActionDigest, stage: Stage) -> re::ExecuteOperationMetadata {
+    re::ExecuteOperationMetadata {
         stage: stage as i32,
         action_digest: Some(action.0.to_wire()),
         digest_function: action.0.function().to_wire(),
         ..Default::default()
-    };
-    longrunning::Operation {
-        name: name.to_owned(),
-        metadata: Some(any("ExecuteOperationMetadata", &metadata)),
-        done: false,
-        result: None,
     }
 }
 
-/// A finished operation. `Operation.error` is never set (PROTOCOL, 52).
-pub async fn finished(
+/// Done where there is a response. `Operation.error` is never set (PROTOCOL, 52).
+fn to_wire(
     name: &str,
+    metadata: &re::ExecuteOperationMetadata,
+    response: Option<&re::ExecuteResponse>,
+) -> longrunning::Operation {
+    longrunning::Operation {
+        name: name.to_owned(),
+        metadata: Some(any("ExecuteOperationMetadata", metadata)),
+        done: response.is_some(),
+        result: response.map(|response| operation::Result::Response(any("ExecuteResponse", response))),
+    }
+}
+
+/// What was over before there was an operation to wait for.
+pub async fn finished(
     action: ActionDigest,
     answer: &Answer,
     inline: &Inline,
     blobs: &dyn BlobStore,
 ) -> longrunning::Operation {
     let response = answer.to_wire(blobs, inline).await;
-    longrunning::Operation {
-        done: true,
-        result: Some(operation::Result::Response(any("ExecuteResponse", &response))),
-        ..unfinished(name, action, Stage::Completed)
-    }
+    to_wire(&fresh_name(), &metadata(action, Stage::Completed), Some(&response))
 }
 
 /// A name that nobody can guess: who knows it may wait for the operation and cancel it.
-#[must_use]
-pub fn fresh_name() -> String {
+fn fresh_name() -> String {
     format!("{NAME_PREFIX}{}", uuid::Uuid::new_v4())
 }
 
@@ -239,19 +318,20 @@ impl Operations {
         table
     }
 
-    /// A new operation, queued.
+    /// A new operation, this far.
     ///
     /// # Errors
     /// There are [`UNFINISHED_MAX`] already.
-    pub fn create(&self, action: ActionDigest, inline: Inline) -> Result<Arc<Operation>, Refusal> {
+    pub fn create(&self, action: ActionDigest, inline: Inline, state: State) -> Result<Arc<Operation>, Refusal> {
         let mut table = self.table();
         if table.all.len() - table.finished.len() >= UNFINISHED_MAX {
             return Err(Refusal::Busy { what: "operations are waiting already", at_most: UNFINISHED_MAX });
         }
         let id = OperationId(table.next);
         table.next += 1;
-        let (state, _) = watch::channel(State::Queued);
-        let operation = Arc::new(Operation { id, name: fresh_name(), action, inline, state });
+        let state = watch::Sender::new(state);
+        let (queued, live) = (SystemTime::now(), OnceLock::new());
+        let operation = Arc::new(Operation { id, name: fresh_name(), action, inline, queued, live, state });
         table.by_name.insert(operation.name.clone(), id);
         table.all.insert(id, Arc::clone(&operation));
         Ok(operation)
@@ -274,23 +354,29 @@ impl Operations {
         self.table().all.get(&id).cloned()
     }
 
-    /// Up to `count` operations after `after`, in the order in which they came.
+    /// Up to `count` of the wanted operations after `after`, in the order in which they came.
     #[must_use]
-    pub fn list(&self, after: Option<OperationId>, count: usize) -> Vec<Arc<Operation>> {
+    pub fn list(
+        &self,
+        after: Option<OperationId>,
+        count: usize,
+        wanted: impl Fn(&Operation) -> bool,
+    ) -> Vec<Arc<Operation>> {
         let table = self.table();
         let from = after.map_or(0, |id| id.0.saturating_add(1));
-        let known = |operation: &&Arc<Operation>| table.by_name.contains_key(&operation.name);
+        let known = |o: &&Arc<Operation>| table.by_name.contains_key(&o.name) && wanted(o);
         table.all.range(OperationId(from)..).map(|(_, o)| o).filter(known).take(count).cloned().collect()
     }
 
     /// Ends an operation. The first answer stays.
-    pub(crate) fn finish(&self, id: OperationId, answer: Arc<Answer>) {
+    pub(crate) fn finish(&self, operation: &Operation, answer: Arc<Answer>) {
         let mut table = self.table();
-        let Some(operation) = table.all.get(&id).cloned() else { return };
         if matches!(operation.state(), State::Completed(_)) {
             return;
         }
-        table.finished.push_back((Instant::now(), id));
+        if table.all.contains_key(&operation.id) {
+            table.finished.push_back((Instant::now(), operation.id));
+        }
         operation.set(State::Completed(answer));
     }
 
@@ -338,9 +424,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn finished_operations_are_kept_for_ten_minutes() {
         let operations = Operations::default();
-        let done = operations.create(action(), Inline::default()).unwrap();
-        let open = operations.create(action(), Inline::default()).unwrap();
-        operations.finish(done.id, over());
+        let done = operations.create(action(), Inline::default(), State::Queued).unwrap();
+        let open = operations.create(action(), Inline::default(), State::Queued).unwrap();
+        operations.finish(&done, over());
         tokio::time::advance(FINISHED_KEPT - Duration::from_secs(1)).await;
         assert!(operations.named(&done.name).is_ok());
         assert!(operations.named(&format!("main/{}", done.name)).is_ok(), "with an instance name");
@@ -352,25 +438,25 @@ mod tests {
     #[tokio::test]
     async fn finished_operations_are_bounded_in_number() {
         let operations = Operations::default();
-        let first = operations.create(action(), Inline::default()).unwrap();
-        operations.finish(first.id, over());
+        let first = operations.create(action(), Inline::default(), State::Queued).unwrap();
+        operations.finish(&first, over());
         for _ in 0..FINISHED_MAX {
-            let next = operations.create(action(), Inline::default()).unwrap();
-            operations.finish(next.id, over());
+            let next = operations.create(action(), Inline::default(), State::Queued).unwrap();
+            operations.finish(&next, over());
         }
         assert!(operations.named(&first.name).is_err());
-        assert_eq!(operations.list(None, usize::MAX).len(), FINISHED_MAX);
+        assert_eq!(operations.list(None, usize::MAX, |_| true).len(), FINISHED_MAX);
     }
 
     #[tokio::test]
     async fn the_first_answer_stays_and_a_deleted_name_is_unknown() {
         let operations = Operations::default();
-        let operation = operations.create(action(), Inline::default()).unwrap();
-        operations.finish(operation.id, over());
-        operation.set(State::Executing);
+        let operation = operations.create(action(), Inline::default(), State::Queued).unwrap();
+        operations.finish(&operation, over());
+        operation.set(State::Executing(Running { slot: 0, since: SystemTime::now() }));
         assert!(matches!(operation.state(), State::Completed(_)));
         operations.delete(&operation);
         assert!(operations.named(&operation.name).is_err());
-        assert!(operations.list(None, 9).is_empty());
+        assert!(operations.list(None, 9, |_| true).is_empty());
     }
 }

@@ -4,6 +4,7 @@
 //! details by which clients act. Bazel, for example, uploads again exactly what the MISSING
 //! violations name.
 use crate::limits::{RETRY_AFTER, TEXT_BYTES_MAX, TRAILER_DETAILS_BYTES_MAX};
+use crate::services::LogError;
 use lre_model::{ActionDigest, BadDigest, BadDirectory, BadResource, Digest, Invalid, TermsError};
 use lre_proto::rpc;
 use lre_store::StoreError;
@@ -57,6 +58,9 @@ pub enum Refusal {
     /// The client's turn: ask again with `Execute` (PROTOCOL, 54).
     #[error("the operation `{0}` is not known here (any more): call Execute again")]
     NoOperation(String),
+    /// The client's turn: CreateLogStream, or the operation is forgotten.
+    #[error("no log is known here as `{0}`; those of an operation are kept as long as the operation")]
+    NoLog(String),
     /// The client's author's turn.
     #[error("the offset {offset} is not within the {size_bytes} bytes of the blob")]
     Offset {
@@ -115,7 +119,7 @@ impl ToStatus for Refusal {
             Self::Busy { what, .. } => return again(quota(what, self)),
             Self::Stopping => return again(Status::unavailable(self.to_string())),
             Self::MissingChunks(digests) => return absent(digests, self),
-            Self::NoResult(_) | Self::NoOperation(_) => Code::NotFound,
+            Self::NoResult(_) | Self::NoOperation(_) | Self::NoLog(_) => Code::NotFound,
             Self::CutElsewhere(_) => Code::AlreadyExists,
             Self::Offset { .. } => Code::OutOfRange,
             Self::TakenOver => Code::Aborted,
@@ -165,6 +169,17 @@ impl ToStatus for BadResource {
 impl ToStatus for BadDirectory {
     fn to_status(&self) -> Status {
         invalid("directory", &self.to_string())
+    }
+}
+
+impl ToStatus for LogError {
+    fn to_status(&self) -> Status {
+        match self {
+            Self::Offset { .. } => invalid("write_offset", &self.to_string()),
+            Self::Finished => Status::failed_precondition(self.to_string()),
+            Self::TooLong | Self::TooMany => quota("logs", self),
+            Self::Io(_) => ours(Code::Internal, "LOG_IO", self),
+        }
     }
 }
 

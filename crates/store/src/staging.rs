@@ -53,6 +53,14 @@ impl Staging {
         Ok(Self { directory })
     }
 
+    /// A file that is nobody's blob, for reading and writing. It has no name: when it is closed it is gone.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn unnamed(&self) -> io::Result<File> {
+        tempfile::tempfile_in(&self.directory)
+    }
+
     /// Begins a blob.
     ///
     /// # Errors

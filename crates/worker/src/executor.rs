@@ -1,5 +1,5 @@
 //! Who runs actions.
-use crate::{Breach, Loaded};
+use crate::{Breach, Live, Loaded};
 use async_trait::async_trait;
 use lre_model::{ActionResult, Digest, Invalid, Terms};
 use lre_store::{Hold, StoreError};
@@ -27,6 +27,8 @@ pub struct Work {
     /// Somebody asks what the command wants and does not get, however it ends. No part of the action: it
     /// changes what is told and not what is made.
     pub explain: bool,
+    /// Where stdout and stderr can be read while it runs.
+    pub live: Arc<Live>,
 }
 
 /// What an execution leaves: a result, a failure, or both. Not a `Result`, because an action that

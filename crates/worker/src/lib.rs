@@ -10,6 +10,7 @@ mod explain;
 mod launcher;
 mod layers;
 mod limits;
+mod live;
 mod load;
 mod local;
 mod mount_points;
@@ -26,6 +27,7 @@ mod slot_difference;
 mod slot_tree;
 mod slot_watch;
 mod union;
+mod usage;
 
 // The server stands above this crate and not above the sandbox, and must ask before it starts.
 pub use lre_sandbox::{Finding, check as check_sandbox, check_directory};
@@ -33,6 +35,8 @@ pub use lre_sandbox::{Finding, check as check_sandbox, check_directory};
 pub use executor::{Executor, Failure, Outcome, Work};
 pub use launcher::LauncherProgram;
 pub use limits::{Breach, ExecutionLimits, Limited, Machine};
+pub use live::{Follow, Live, Stream};
 pub use load::{LoadError, Loaded, Reader};
 pub use local::{LocalExecutor, LocalOptions};
 pub use plan::EXEC_ROOT;
+pub use run::worker_name;

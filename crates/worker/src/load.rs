@@ -97,6 +97,17 @@ impl Reader {
         Ok(Loaded { action, command, inputs })
     }
 
+    /// An action and its command without its inputs; nothing where one of them is missing.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub async fn glance(&self, digest: ActionDigest) -> Result<Option<(Action, Command)>, LoadError> {
+        let Some(blob) = self.message(digest.0).await? else { return Ok(None) };
+        let action = Action::decode(digest, &blob)?;
+        let Some(blob) = self.message(action.command).await? else { return Ok(None) };
+        Ok(Some((action, Command::decode(&blob)?)))
+    }
+
     /// Reads an input tree. What was read before is the same value as then.
     ///
     /// # Errors

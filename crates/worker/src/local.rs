@@ -99,7 +99,15 @@ impl LocalExecutor {
             ran = self.once(&mut rooms, cgroup, ran.work, cancel).await?;
         }
         // The kernel kills everybody in it at once, the root too, so that nobody is left to say why.
-        if cgroup.map(SlotCgroup::held).zip(before).is_some_and(|(now, before)| now.killed > before.killed) {
+        let out_of_memory =
+            || cgroup.map(SlotCgroup::held).zip(before).is_some_and(|(now, before)| now.killed > before.killed);
+        if ran.was_lost() && !out_of_memory() && !cancel.is_cancelled() {
+            // Somebody has killed the root or the launcher. The command did not come to its end, nobody has seen an
+            // output of it, and an action may be run any number of times. Once: what kills every root is no accident.
+            tracing::warn!(slot = ran.work.slot, "a root was killed while its command ran; the command is run again");
+            ran = self.once(&mut rooms, cgroup, ran.work, cancel).await?;
+        }
+        if out_of_memory() {
             ran.was_out_of_memory();
         }
         let again = Again {

@@ -4,12 +4,12 @@ use crate::limits::{self, Breach, ExecutionLimits, Limited, Subject, Watcher};
 use crate::prepare::Prepared;
 use crate::root::{Over, Root};
 use crate::run_directory::RunDirectory;
-use crate::{Failure, Outcome, Work};
-use lre_model::{ActionResult, Digest, protobuf, wire};
+use crate::{Failure, Live, Outcome, Work, usage};
+use lre_model::{ActionResult, Digest, Network, duration, timestamp, wire};
 use lre_sandbox::{Ended, How, SandboxPlan};
 use lre_store::{Blob, BlobStore, StoreError};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
 /// Exit code of a command that was killed because it ran too long: 128 and SIGKILL, as a shell says.
@@ -44,7 +44,7 @@ impl Prepared<'_> {
         let Self { work, limits, root, plan, fetch_started, fetch_completed } = self;
         let reused = root.folders().given() > 0;
         let asked = SystemTime::now();
-        let (over, directory) = perform(root, plan, limits, watcher, cancel).await?;
+        let (over, directory) = perform(root, plan, limits, watcher, Some(&work.live), cancel).await?;
         let (started, completed) = match &over {
             Over::Ended(ended) => (asked + ended.setup, asked + ended.setup + ended.wall),
             Over::Stopped(_) => (asked, SystemTime::now()),
@@ -53,15 +53,20 @@ impl Prepared<'_> {
     }
 }
 
-/// Has a plan performed, within its limits and until somebody cancels it; and where it has written.
+/// Has a plan performed, within its limits and until somebody cancels it; and where it has written, which can be read
+/// along through `live`.
 pub(crate) async fn perform(
     root: &mut Root,
     plan: SandboxPlan,
     limits: ExecutionLimits,
     watcher: &Watcher,
+    live: Option<&Arc<Live>>,
     cancel: &CancellationToken,
 ) -> Result<(Over<Stop>, RunDirectory), Failure> {
-    let directory = root.folders().give();
+    let mut directory = root.folders().give();
+    if let Some(live) = live {
+        directory.show(live);
+    }
     let mut watch = watcher.watch(Subject {
         limits,
         stdout: directory.stdout(),
@@ -90,6 +95,12 @@ impl Ran {
             }
             _ => None,
         }
+    }
+
+    /// Its root was killed from outside before the command had ended, and the command may be run again: what one with
+    /// the host's network did to the world outside is not done twice.
+    pub(crate) fn was_lost(&self) -> bool {
+        matches!(&self.over, Over::Ended(Ended { how: How::Lost, .. })) && self.work.terms.network != Network::Host
     }
 
     /// The kernel ended it, at the limit of its memory.
@@ -192,25 +203,46 @@ impl Ran {
         left.into_iter().chain(limit).collect::<Vec<_>>().join("\n")
     }
 
+    /// PROTOCOL, 82: each moment is no earlier than the one before, also where somebody sets the clock meanwhile.
     fn metadata(&self, upload_started: SystemTime) -> wire::ExecutedActionMetadata {
         let (fetch_started, fetch_completed) = self.fetch;
-        let wall = self.completed.duration_since(self.started).unwrap_or_default();
+        let mut last = self.work.queued;
+        let mut next = |time: SystemTime| {
+            last = last.max(time);
+            timestamp(last)
+        };
+        let queued_timestamp = next(self.work.queued);
+        let worker_start_timestamp = next(fetch_started);
         wire::ExecutedActionMetadata {
-            // Not the host's name: results are shared, and nobody's machine belongs into them.
-            worker: format!("lre slot {}", self.work.slot),
-            queued_timestamp: timestamp(self.work.queued),
-            worker_start_timestamp: timestamp(fetch_started),
-            worker_completed_timestamp: timestamp(SystemTime::now()),
-            input_fetch_start_timestamp: timestamp(fetch_started),
-            input_fetch_completed_timestamp: timestamp(fetch_completed),
-            execution_start_timestamp: timestamp(self.started),
-            execution_completed_timestamp: timestamp(self.completed),
-            virtual_execution_duration: Some(duration(wall)),
-            output_upload_start_timestamp: timestamp(upload_started),
-            output_upload_completed_timestamp: timestamp(SystemTime::now()),
-            auxiliary_metadata: Vec::new(),
+            worker: worker_name(self.work.slot),
+            queued_timestamp,
+            worker_start_timestamp,
+            input_fetch_start_timestamp: worker_start_timestamp,
+            input_fetch_completed_timestamp: next(fetch_completed),
+            execution_start_timestamp: next(self.started),
+            execution_completed_timestamp: next(self.completed),
+            output_upload_start_timestamp: next(upload_started),
+            output_upload_completed_timestamp: next(SystemTime::now()),
+            worker_completed_timestamp: next(SystemTime::now()),
+            virtual_execution_duration: Some(duration(match &self.over {
+                // By the clock that the timeout goes by.
+                Over::Ended(ended) => ended.wall,
+                Over::Stopped(_) => self.completed.duration_since(self.started).unwrap_or_default(),
+            })),
+            auxiliary_metadata: match &self.over {
+                Over::Ended(ended) => vec![usage::any(ended)],
+                // Killed from outside: nobody was left to count.
+                Over::Stopped(_) => Vec::new(),
+            },
         }
     }
+}
+
+/// What a slot is called in results. Without the host's name: results are shared, and nobody's machine belongs into
+/// them.
+#[must_use]
+pub fn worker_name(slot: usize) -> String {
+    format!("lre slot {slot}")
 }
 
 #[expect(deprecated, reason = "clients of REAPI 2.0 look for symlinks in the two older fields")]
@@ -225,17 +257,4 @@ fn merge(result: &mut wire::ActionResult, outputs: wire::ActionResult) {
 async fn write(store: &dyn BlobStore, digest: Digest, blob: Blob) -> Result<(), Failure> {
     let storing = |source: StoreError| Failure::Store { doing: "storing the outputs", source };
     store.write(digest, blob).await.map_err(storing)
-}
-
-fn timestamp(time: SystemTime) -> Option<protobuf::Timestamp> {
-    let since = time.duration_since(UNIX_EPOCH).ok()?;
-    Some(protobuf::Timestamp { seconds: i64::try_from(since.as_secs()).ok()?, nanos: nanos(since) })
-}
-
-fn duration(length: Duration) -> protobuf::Duration {
-    protobuf::Duration { seconds: i64::try_from(length.as_secs()).unwrap_or(i64::MAX), nanos: nanos(length) }
-}
-
-fn nanos(length: Duration) -> i32 {
-    i32::try_from(length.subsec_nanos()).unwrap_or(0)
 }

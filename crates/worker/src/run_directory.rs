@@ -5,6 +5,7 @@
 //! A folder that is clean again is given to the root under the name that it will use after the next one.
 //! Directories are the dearest files there are (on ext4 a block is given out and taken back for each), and
 //! an execution needs half a dozen.
+use crate::Live;
 use crate::remove::{empty_tree, remove_tree};
 use lre_sandbox::{STDERR, STDOUT, UPPER};
 use rustix::fs::{CWD, RenameFlags};
@@ -38,7 +39,7 @@ impl RunDirectories {
         let mut given = self.lock();
         let number = given.unwrap_or_default();
         *given = Some(number + 1);
-        RunDirectory { path: self.path(number), home: Arc::clone(self) }
+        RunDirectory { path: self.path(number), home: Arc::clone(self), read_by: None }
     }
 
     /// The root is gone. What it has made for nobody, or has been given back, is to be removed.
@@ -73,9 +74,17 @@ impl RunDirectories {
 pub(crate) struct RunDirectory {
     path: PathBuf,
     home: Arc<RunDirectories>,
+    /// Through which others read along.
+    read_by: Option<Arc<Live>>,
 }
 
 impl RunDirectory {
+    /// Lets others read along what is said, until this is dropped.
+    pub(crate) fn show(&mut self, live: &Arc<Live>) {
+        live.begin(self.stdout(), self.stderr());
+        self.read_by = Some(Arc::clone(live));
+    }
+
     pub(crate) fn upper(&self) -> PathBuf {
         self.path.join(UPPER)
     }
@@ -89,6 +98,10 @@ impl RunDirectory {
 
 impl Drop for RunDirectory {
     fn drop(&mut self) {
+        // First of all: from now on the files may become those of another execution.
+        if let Some(live) = self.read_by.take() {
+            live.end(&self.stdout());
+        }
         let (path, home) = (std::mem::take(&mut self.path), Arc::clone(&self.home));
         let clean = move || {
             if clean(&path).unwrap_or(false) && home.give_back(&path) {

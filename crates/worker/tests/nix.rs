@@ -54,6 +54,7 @@ async fn run(world: &World, toolchains: &[&Toolchain], arguments: &[&str]) -> Ou
         timeout: Duration::from_secs(60),
         queued: SystemTime::now(),
         explain: false,
+        live: Arc::default(),
     };
     world.executor.execute(work, CancellationToken::new()).await
 }

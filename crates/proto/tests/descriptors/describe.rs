@@ -8,13 +8,14 @@ use prost_types::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The packages that we serve, and the `.proto` files that they come from.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("build.bazel.semver", "build/bazel/semver/semver.proto"),
     ("google.rpc", "google/rpc/status.proto"),
     ("google.longrunning", "google/longrunning/operations.proto"),
     ("google.bytestream", "google/bytestream/bytestream.proto"),
     ("build.bazel.remote.execution.v2", "build/bazel/remote/execution/v2/remote_execution.proto"),
     ("build.bazel.remote.asset.v1", "build/bazel/remote/asset/v1/remote_asset.proto"),
+    ("build.bazel.remote.logstream.v1", "build/bazel/remote/logstream/v1/remote_logstream.proto"),
 ];
 
 /// The file of a message or enumeration; nothing for what we do not serve.

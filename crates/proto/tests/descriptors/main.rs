@@ -9,7 +9,7 @@
 mod describe;
 mod source;
 
-use lre_proto::{asset, longrunning, re, rpc};
+use lre_proto::{asset, logstream, longrunning, re, rpc};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, Value};
 use prost_types::FileDescriptorSet;
@@ -67,6 +67,7 @@ fn the_services_are_there_with_their_methods() {
         (re::capabilities_server::SERVICE_NAME, 1),
         (re::content_addressable_storage_server::SERVICE_NAME, 8),
         (re::execution_server::SERVICE_NAME, 2),
+        (logstream::log_stream_service_server::SERVICE_NAME, 1),
         (lre_proto::bytestream::byte_stream_server::SERVICE_NAME, 3),
         (longrunning::operations_server::SERVICE_NAME, 5),
     ];

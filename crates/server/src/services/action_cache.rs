@@ -1,4 +1,5 @@
 //! `ActionCache` (PROTOCOL, F).
+use super::execution::Rooms;
 use crate::limits::INLINE_BYTES_MAX;
 use crate::status::{self, Refusal};
 use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, Invalid};
@@ -12,6 +13,8 @@ use tonic::{Request, Response, Status};
 pub struct ActionCache {
     blobs: Arc<dyn BlobStore>,
     actions: Arc<dyn lre_store::ActionCache>,
+    /// Of a server that runs actions.
+    rooms: Option<Arc<Rooms>>,
 }
 
 /// What the client would like to have inside the result (PROTOCOL, 45). Hints.
@@ -26,10 +29,19 @@ pub struct Inline {
 }
 
 impl ActionCache {
-    /// A service over a cache and the store that its results point into.
+    /// A service over a cache and the store that its results point into, with what runs actions, where something does.
     #[must_use]
-    pub fn new(blobs: Arc<dyn BlobStore>, actions: Arc<dyn lre_store::ActionCache>) -> Self {
-        Self { blobs, actions }
+    pub fn new(blobs: Arc<dyn BlobStore>, actions: Arc<dyn lre_store::ActionCache>, rooms: Option<Arc<Rooms>>) -> Self {
+        Self { blobs, actions, rooms }
+    }
+
+    /// What `Execute` would answer without running anything: the result under the digest itself, else that of the
+    /// server's default toolchain, which an action means that names none.
+    async fn find(&self, action: ActionDigest) -> Result<Option<Arc<ActionResult>>, StoreError> {
+        match (self.actions.get(action).await?, &self.rooms) {
+            (None, Some(rooms)) => rooms.known_with_default(action).await,
+            (found, _) => Ok(found),
+        }
     }
 
     /// Everything that a result names must be there before the result is (PROTOCOL, 46), or its
@@ -109,7 +121,7 @@ impl re::action_cache_server::ActionCache for ActionCache {
     ) -> Result<Response<re::ActionResult>, Status> {
         let request = request.into_inner();
         let action = action(request.digest_function, request.action_digest.as_ref())?;
-        let result = self.actions.get(action).await.map_err(status::of)?;
+        let result = self.find(action).await.map_err(status::of)?;
         let result = result.ok_or_else(|| status::of(Refusal::NoResult(action)))?;
         let hints =
             Inline { stdout: request.inline_stdout, stderr: request.inline_stderr, files: request.inline_output_files };

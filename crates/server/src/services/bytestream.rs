@@ -1,5 +1,6 @@
 //! `ByteStream` (PROTOCOL, E): the hot path of every build. Bazel 7.7 moves each blob through it, one
 //! call for each, most of them a single small message.
+use super::logstream::LogStreams;
 use super::upload::{self, Progress};
 use super::uploads::{Session, Uploads};
 use super::{download, work};
@@ -21,13 +22,14 @@ use tonic::{Request, Response, Status, Streaming};
 pub struct ByteStream {
     blobs: Arc<dyn BlobStore>,
     uploads: Arc<Uploads>,
+    logs: LogStreams,
 }
 
 impl ByteStream {
     /// A service over a store. Uploads wait in `staging` until their digest is proven.
     #[must_use]
-    pub fn new(blobs: Arc<dyn BlobStore>, staging: Staging) -> Self {
-        Self { blobs, uploads: Uploads::new(staging) }
+    pub fn new(blobs: Arc<dyn BlobStore>, staging: Staging, logs: LogStreams) -> Self {
+        Self { blobs, uploads: Uploads::new(staging), logs }
     }
 
     async fn is_present(&self, digest: Digest) -> Result<bool, Status> {
@@ -216,7 +218,13 @@ impl byte_stream_server::ByteStream for ByteStream {
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let request = request.into_inner();
-        let resource = ReadResource::parse(&request.resource_name).map_err(status::of)?;
+        let resource = match ReadResource::parse(&request.resource_name) {
+            Ok(resource) => resource,
+            Err(_) if LogStreams::is_name(&request.resource_name) => {
+                return self.logs.read(&request).map(Response::new);
+            }
+            Err(bad) => return Err(status::of(bad)),
+        };
         let limit =
             u64::try_from(request.read_limit).map_err(|_| status::of(Invalid::new("read_limit", "is negative")))?;
         if resource.compressor == Compressor::Zstd && limit != 0 {
@@ -240,7 +248,13 @@ impl byte_stream_server::ByteStream for ByteStream {
         let mut messages = request.into_inner();
         let first = messages.message().await?;
         let first = first.ok_or_else(|| status::of(Invalid::new("resource_name", "no message was sent")))?;
-        let resource = WriteResource::parse(&first.resource_name).map_err(status::of)?;
+        let resource = match WriteResource::parse(&first.resource_name) {
+            Ok(resource) => resource,
+            Err(_) if LogStreams::is_name(&first.resource_name) => {
+                return self.logs.write(first, &mut messages).await.map(Response::new);
+            }
+            Err(bad) => return Err(status::of(bad)),
+        };
         let written = if self.is_present(resource.digest).await? {
             Written::Present
         } else if first.finish_write && first.write_offset == 0 {
@@ -257,7 +271,12 @@ impl byte_stream_server::ByteStream for ByteStream {
         &self,
         request: Request<QueryWriteStatusRequest>,
     ) -> Result<Response<QueryWriteStatusResponse>, Status> {
-        let resource = WriteResource::parse(&request.get_ref().resource_name).map_err(status::of)?;
+        let name = &request.get_ref().resource_name;
+        let resource = match WriteResource::parse(name) {
+            Ok(resource) => resource,
+            Err(_) if LogStreams::is_name(name) => return self.logs.write_status(name).map(Response::new),
+            Err(bad) => return Err(status::of(bad)),
+        };
         // In this order: an upload that is finished between the two questions is complete.
         let arrived = self.uploads.committed(&resource).await;
         let complete = self.is_present(resource.digest).await?;

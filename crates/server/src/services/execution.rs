@@ -1,20 +1,20 @@
 //! `Execution` (PROTOCOL, G): the hall, and the way through the rooms up to the queue (HOUSE 5).
 use crate::drive::{Driver, Order, Presence};
 use crate::fetch::{Fetcher, NotHere};
-use crate::limits::TRAILER_DETAILS_BYTES_MAX;
+use crate::limits::{CACHE_CHECK_SILENT, TRAILER_DETAILS_BYTES_MAX};
 use crate::metadata::{Caller, wants_explanation};
-use crate::operation::{self, Answer, Operations};
+use crate::operation::{self, Answer, Operation, Operations, State};
 use crate::services::action_cache::Inline;
 use crate::status::{self, Refusal};
 use futures::stream::{self, BoxStream, StreamExt};
-use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, Invalid, Platform, Terms};
+use lre_model::{Action, ActionDigest, ActionResult, Command, Digest, DigestFunction, Invalid, Platform, Terms};
 use lre_proto::{longrunning, re};
 use lre_scheduler::Sharing;
 use lre_store::{ActionCache, BlobStore, StoreError};
 use lre_toolchain::{Accepted, Refused, Registry, Resolved, Toolchain, absent, resolve};
 use lre_worker::{LoadError, Loaded, Reader};
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use tonic::{Request, Response, Status};
 
@@ -77,6 +77,8 @@ struct Asked {
     inline: Inline,
     caller: Caller,
     at: SystemTime,
+    /// Made before its turn, because its client was to be told something.
+    operation: OnceLock<Arc<Operation>>,
 }
 
 /// Where an `Execute` is when its rooms before the queue are behind it.
@@ -119,6 +121,7 @@ impl Asked {
             },
             caller,
             at: SystemTime::now(),
+            operation: OnceLock::new(),
         })
     }
 
@@ -149,14 +152,14 @@ fn missing_inputs(mut missing: Vec<Digest>) -> Status {
 }
 
 /// REAPI 2.2: the platform of the action, where set, else that of the command.
-fn platform(loaded: &Loaded) -> &Platform {
-    loaded.action.platform.as_ref().unwrap_or(&loaded.command.platform)
+fn platform<'a>(action: &'a Action, command: &'a Command) -> &'a Platform {
+    action.platform.as_ref().unwrap_or(&command.platform)
 }
 
 impl Rooms {
     /// Rooms 3 to 7. What is found wrong here is found while the operation is made, so it is the
     /// status of the call (HOUSE 6).
-    async fn enter(&self, asked: &Asked) -> Result<Way, Status> {
+    async fn enter(self: Arc<Self>, asked: Arc<Asked>) -> Result<Way, Status> {
         if !asked.skip_cache_lookup
             && let Some(result) = self.look_up(asked.action).await?
         {
@@ -168,7 +171,7 @@ impl Rooms {
             error => status::of(error),
         })?;
         let timeout = self.timeout(&loaded)?;
-        let terms = Terms::from_platform(platform(&loaded)).map_err(status::of)?;
+        let terms = Terms::from_platform(platform(&loaded.action, &loaded.command)).map_err(status::of)?;
         let (hold, missing) = loaded.hold(&*self.blobs).await.map_err(status::of)?;
         if !missing.is_empty() {
             return Err(missing_inputs(missing));
@@ -196,8 +199,53 @@ impl Rooms {
             queued: asked.at,
             caller: asked.caller.clone(),
         };
-        let operation = self.operations.create(asked.action, asked.inline.clone()).map_err(status::of)?;
+        let operation = match asked.operation.get() {
+            Some(operation) => Arc::clone(operation),
+            None => {
+                let made = self.operations.create(asked.action, asked.inline.clone(), State::Queued);
+                made.map_err(status::of)?
+            }
+        };
         self.driver.submit(operation, order).map(Way::Queue).map_err(status::of)
+    }
+
+    /// The rooms before the queue take their time: an upstream is asked, a toolchain fetched. The client is told so, and
+    /// by what name it finds the operation again. What is found wrong from now on is in the operation.
+    fn enter_slowly(
+        self: &Arc<Self>,
+        asked: &Asked,
+        entering: impl Future<Output = Result<Way, Status>> + Send + 'static,
+    ) -> Result<OperationStream, Status> {
+        let made = self.operations.create(asked.action, asked.inline.clone(), State::CacheCheck).map_err(status::of)?;
+        let operation = Arc::clone(asked.operation.get_or_init(|| made));
+        let (rooms, presence) = (Arc::clone(self), self.driver.watch(Arc::clone(&operation)));
+        tokio::spawn(async move {
+            let answer = match entering.await {
+                // Only the client's own presence counts from here on.
+                Ok(Way::Queue(presence)) => return drop(presence),
+                Ok(Way::Exit(answer)) => answer,
+                Err(status) => Answer::refused(&status),
+            };
+            rooms.operations.finish(&operation, Arc::new(answer));
+        });
+        Ok(self.stream(presence))
+    }
+
+    /// The result of an action that names no toolchain, where it was made with the default one. Only the action itself
+    /// says whether that is meant; where it cannot be read, or could not be run here, nothing is known of it.
+    ///
+    /// # Errors
+    /// What the action cache says.
+    pub async fn known_with_default(&self, action: ActionDigest) -> Result<Option<Arc<ActionResult>>, StoreError> {
+        if self.tools.default.is_none() {
+            return Ok(None);
+        }
+        let Ok(Some((read, command))) = self.reader.glance(action).await else { return Ok(None) };
+        let Ok(installed) = self.installed() else { return Ok(None) };
+        match self.resolve(platform(&read, &command), &installed) {
+            Ok(Resolved { default: Some(default), .. }) => self.actions.get(key_with_default(action, default)).await,
+            _ => Ok(None),
+        }
     }
 
     /// The ledger. An upstream that does not answer never fails an action by itself (HOUSE 6).
@@ -232,7 +280,7 @@ impl Rooms {
 
     /// The tool room.
     async fn tools(&self, loaded: &Loaded) -> Result<Resolved, Status> {
-        let platform = platform(loaded);
+        let platform = platform(&loaded.action, &loaded.command);
         let installed = self.installed()?;
         let absent = absent(platform, &installed);
         if !absent.is_empty() {
@@ -294,8 +342,7 @@ impl Rooms {
     }
 
     async fn exit(&self, asked: &Asked, answer: &Answer) -> longrunning::Operation {
-        let name = operation::fresh_name();
-        operation::finished(&name, asked.action, answer, &asked.inline, &*self.blobs).await
+        operation::finished(asked.action, answer, &asked.inline, &*self.blobs).await
     }
 }
 
@@ -305,15 +352,17 @@ impl re::execution_server::Execution for Execution {
     type WaitExecutionStream = OperationStream;
 
     async fn execute(&self, request: Request<re::ExecuteRequest>) -> Result<Response<OperationStream>, Status> {
-        let asked = Asked::decode(request)?;
-        let stream = match self.rooms.enter(&asked).await {
-            Ok(Way::Queue(presence)) => self.rooms.stream(presence),
-            Ok(Way::Exit(answer)) => Rooms::once(self.rooms.exit(&asked, &answer).await),
+        let asked = Arc::new(Asked::decode(request)?);
+        let mut entering = Box::pin(Arc::clone(&self.rooms).enter(Arc::clone(&asked)));
+        let stream = match tokio::time::timeout(CACHE_CHECK_SILENT, &mut entering).await {
+            Ok(Ok(Way::Queue(presence))) => self.rooms.stream(presence),
+            Ok(Ok(Way::Exit(answer))) => Rooms::once(self.rooms.exit(&asked, &answer).await),
             // Hundreds of missing inputs do not fit the trailers of a call, but a message.
-            Err(status) if status.details().len() > TRAILER_DETAILS_BYTES_MAX => {
+            Ok(Err(status)) if status.details().len() > TRAILER_DETAILS_BYTES_MAX => {
                 Rooms::once(self.rooms.exit(&asked, &Answer::refused(&status)).await)
             }
-            Err(status) => return Err(status),
+            Ok(Err(status)) => return Err(status),
+            Err(_slow) => self.rooms.enter_slowly(&asked, entering)?,
         };
         Ok(Response::new(stream))
     }

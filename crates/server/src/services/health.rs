@@ -2,6 +2,7 @@
 use lre_proto::asset::fetch_server::SERVICE_NAME as ASSET_FETCH;
 use lre_proto::asset::push_server::SERVICE_NAME as ASSET_PUSH;
 use lre_proto::bytestream::byte_stream_server::SERVICE_NAME as BYTE_STREAM;
+use lre_proto::logstream::log_stream_service_server::SERVICE_NAME as LOG_STREAM;
 use lre_proto::re::action_cache_server::SERVICE_NAME as ACTION_CACHE;
 use lre_proto::re::capabilities_server::SERVICE_NAME as CAPABILITIES;
 use lre_proto::re::content_addressable_storage_server::SERVICE_NAME as CAS;
@@ -11,7 +12,8 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 /// The services that are reported on; the empty name is the server as a whole.
-pub const NAMES: [&str; 8] = ["", CAPABILITIES, CAS, BYTE_STREAM, ACTION_CACHE, EXECUTION, ASSET_FETCH, ASSET_PUSH];
+pub const NAMES: [&str; 9] =
+    ["", CAPABILITIES, CAS, BYTE_STREAM, ACTION_CACHE, EXECUTION, ASSET_FETCH, ASSET_PUSH, LOG_STREAM];
 
 /// Says of every service whether it serves.
 #[derive(Clone, Debug)]

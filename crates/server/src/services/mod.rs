@@ -8,19 +8,26 @@ mod chunks;
 pub(crate) mod download;
 pub mod execution;
 pub mod health;
+mod log;
+pub mod logstream;
+mod operation_filter;
 pub mod operations;
 pub mod reflection;
 mod tree;
 mod upload;
 mod uploads;
 
+pub use log::LogError;
+
 use crate::limits;
+use execution::Rooms;
+use logstream::LogStreams;
 use lre_proto::bytestream::byte_stream_server::ByteStreamServer;
+use lre_proto::logstream::log_stream_service_server::LogStreamServiceServer;
 use lre_proto::re::action_cache_server::ActionCacheServer;
 use lre_proto::re::capabilities_server::CapabilitiesServer;
 use lre_proto::re::content_addressable_storage_server::ContentAddressableStorageServer;
 use lre_store::{BlobStore, Staging};
-use lre_toolchain::Registry;
 use std::io;
 use std::sync::Arc;
 use tonic::service::RoutesBuilder;
@@ -36,22 +43,26 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Adds Capabilities, ContentAddressableStorage, ByteStream and ActionCache.
+    /// Adds Capabilities, ContentAddressableStorage, ByteStream, LogStreamService and ActionCache.
     pub fn add_to(self, routes: &mut RoutesBuilder) {
         self.add_with(routes, None);
     }
 
-    /// The same, for a server that runs actions with the toolchains of `registry`.
-    pub fn add_with(self, routes: &mut RoutesBuilder, registry: Option<Arc<Registry>>) {
+    /// The same, for a server that runs actions.
+    pub fn add_with(self, routes: &mut RoutesBuilder, rooms: Option<&Arc<Rooms>>) {
         let Self { blobs, actions, staging } = self;
-        let actions = action_cache::ActionCache::new(Arc::clone(&blobs), actions);
+        let registry = rooms.map(|rooms| Arc::clone(&rooms.tools.registry));
+        let actions = action_cache::ActionCache::new(Arc::clone(&blobs), actions, rooms.cloned());
         let cas = cas::Cas::new(Arc::clone(&blobs), staging.clone());
-        let bytestream = bytestream::ByteStream::new(blobs, staging);
+        let operations = rooms.map_or_else(Arc::default, |rooms| Arc::clone(&rooms.operations));
+        let logs = LogStreams::new(Arc::clone(&blobs), operations, staging.clone());
+        let bytestream = bytestream::ByteStream::new(blobs, staging, logs.clone());
         let most = limits::MESSAGE_BYTES_RECEIVED_MAX;
         routes
             .add_service(CapabilitiesServer::new(capabilities::Capabilities::new(registry)))
             .add_service(ContentAddressableStorageServer::new(cas).max_decoding_message_size(most))
             .add_service(ByteStreamServer::new(bytestream).max_decoding_message_size(most))
+            .add_service(LogStreamServiceServer::new(logs))
             .add_service(ActionCacheServer::new(actions).max_decoding_message_size(most));
     }
 }

@@ -1,7 +1,8 @@
 //! `google.longrunning.Operations` over the operations of `Execute` (PROTOCOL, 55).
+use super::operation_filter::Filter;
 use crate::operation::Operation;
 use crate::services::execution::Rooms;
-use crate::status::{self, Refusal};
+use crate::status;
 use lre_model::Invalid;
 use lre_proto::longrunning::{
     self, CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
@@ -66,15 +67,13 @@ impl longrunning::operations_server::Operations for Operations {
         request: Request<ListOperationsRequest>,
     ) -> Result<Response<ListOperationsResponse>, Status> {
         let request = request.into_inner();
-        if !request.filter.is_empty() {
-            return Err(status::of(Refusal::NotSupported("a filter for operations")));
-        }
+        let filter = Filter::parse(&request.filter).map_err(status::of)?;
         let page = match usize::try_from(request.page_size) {
             Ok(0) => PAGE_DEFAULT,
             Ok(size) => size.min(PAGE_MAX),
             Err(_) => return Err(status::of(Invalid::new("page_size", "a page size is not negative"))),
         };
-        let found = self.rooms.operations.list(after(&request.page_token)?, page);
+        let found = self.rooms.operations.list(after(&request.page_token)?, page, |o| filter.matches(o));
         let next_page_token = match found.last() {
             Some(last) if found.len() == page => last.id.0.to_string(),
             _ => String::new(),

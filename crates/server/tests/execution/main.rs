@@ -3,6 +3,7 @@
 mod answers;
 mod fetching;
 mod leaving;
+mod logs;
 mod operations;
 mod refusals;
 mod scripted;

@@ -5,6 +5,7 @@
 //! | `say TEXT` | stdout |
 //! | `exit CODE` | the exit code, with "failed" on stderr |
 //! | `wait GATE` | runs until the test opens the gate, or somebody cancels |
+//! | `tell GATE` | says "one" on stdout, "err" on stderr, waits for the gate, says "two" on stdout |
 //! | `linger TURNS` | lets others go first as many times; hears of a cancellation |
 //! | `terms` | what is asked of the sandbox, on stdout |
 //! | `explained` | whether an explanation is asked for, as the message |
@@ -80,6 +81,7 @@ impl Scripted {
                     }
                 }
             }
+            ["tell", gate] => self.tell(gate, work, cancel).await,
             ["linger", turns] => {
                 for _ in 0..turns.parse::<u32>().unwrap() {
                     tokio::task::yield_now().await;
@@ -110,6 +112,28 @@ impl Scripted {
             }
             ["panic"] => panic!("as the test asked"),
             other => panic!("no such script: {other:?}"),
+        }
+    }
+
+    /// As a worker does it: in files that can be read along, and then belong to somebody else.
+    async fn tell(&self, gate: &str, work: &Work, cancel: &CancellationToken) -> Outcome {
+        let directory = tempfile::tempdir().unwrap();
+        let (stdout, stderr) = (directory.path().join("stdout"), directory.path().join("stderr"));
+        std::fs::write(&stdout, "one\n").unwrap();
+        std::fs::write(&stderr, "err\n").unwrap();
+        work.live.begin(stdout.clone(), stderr);
+        let mut open = self.open.subscribe();
+        let opened = async { open.wait_for(|open| open.contains(gate)).await.is_ok() };
+        let cancelled = tokio::select! {
+            _ = opened => false,
+            () = cancel.cancelled() => true,
+        };
+        std::fs::write(&stdout, "one\ntwo\n").unwrap();
+        work.live.end(&stdout);
+        std::fs::write(&stdout, "one\ntwo\na secret of the next one").unwrap();
+        match cancelled {
+            true => Outcome { failure: Some(Failure::Cancelled), ..Outcome::default() },
+            false => self.exited(0, "one\ntwo\n", "err\n").await,
         }
     }
 

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use hyper_util::rt::TokioIo;
 use lre_model::{Digest, DigestFunction};
+use lre_proto::bytestream::byte_stream_client::ByteStreamClient;
+use lre_proto::logstream::log_stream_service_client::LogStreamServiceClient;
 use lre_proto::longrunning::{self, operation, operations_client::OperationsClient};
 use lre_proto::re::{self, execution_client::ExecutionClient, execution_stage::Value as Stage};
 use lre_proto::{protobuf, rpc};
@@ -25,6 +27,8 @@ pub struct World {
     pub server: Server,
     pub execution: ExecutionClient<Channel>,
     pub operations: OperationsClient<Channel>,
+    pub bytes: ByteStreamClient<Channel>,
+    pub logs: LogStreamServiceClient<Channel>,
     pub memory: Arc<MemoryStore>,
     pub blobs: Arc<dyn BlobStore>,
     pub actions: Arc<Recorded<Arc<MemoryStore>>>,
@@ -81,6 +85,7 @@ pub struct Told {
     pub name: String,
     pub stage: Stage,
     pub action: Option<re::Digest>,
+    pub metadata: re::ExecuteOperationMetadata,
     pub response: Option<re::ExecuteResponse>,
 }
 
@@ -144,7 +149,9 @@ impl World {
         Self {
             server,
             execution: ExecutionClient::new(channel.clone()),
-            operations: OperationsClient::new(channel),
+            operations: OperationsClient::new(channel.clone()),
+            bytes: ByteStreamClient::new(channel.clone()),
+            logs: LogStreamServiceClient::new(channel),
             memory,
             blobs,
             actions,
@@ -276,7 +283,7 @@ pub fn told(operation: &longrunning::Operation) -> Told {
     let stage = metadata.stage();
     assert_eq!(operation.done, stage == Stage::Completed, "done if and only if COMPLETED");
     assert_eq!(operation.done, response.is_some());
-    Told { name: operation.name.clone(), stage, action: metadata.action_digest, response }
+    Told { name: operation.name.clone(), stage, action: metadata.action_digest.clone(), metadata, response }
 }
 
 /// The next message.

@@ -59,6 +59,6 @@ impl Again<'_> {
         let broken = |problem: &dyn std::fmt::Display| Failure::Sandbox(problem.to_string());
         let room = self.rooms.last().ok_or_else(|| broken(&"the slot has no room"))?;
         let root = room.root(self.launcher).map_err(|e| broken(&e))?;
-        perform(root, plan, limits, self.watcher, cancel).await.map(|(over, _directory)| over)
+        perform(root, plan, limits, self.watcher, None, cancel).await.map(|(over, _directory)| over)
     }
 }

@@ -135,6 +135,7 @@ impl World {
             timeout: asked.timeout,
             queued: SystemTime::now(),
             explain: false,
+            live: Arc::default(),
         }
     }
 

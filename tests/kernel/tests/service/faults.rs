@@ -102,12 +102,12 @@ fn any_process_may_be_killed_at_any_moment() {
                 let begun = begin(&service, moment, round);
                 let victims = below(service.pid());
                 let Some(victim) = victims.get(place) else {
-                    end(begun, &victims);
+                    end(begun, &service);
                     break;
                 };
                 kill(victim);
                 until("it is gone", || !living_process(victim));
-                end(begun, &below(service.pid()));
+                end(begun, &service);
                 service.works();
                 service.is_no_more_than(&before);
                 service.nothing_lies_about();
@@ -116,11 +116,15 @@ fn any_process_may_be_killed_at_any_moment() {
     }
 }
 
-/// The answer of an execution that something was done to. A command that was not hit is ended too.
-fn end(begun: Option<(Running, String)>, processes: &[Process]) {
+/// The answer of an execution that something was done to. A command that was not hit is ended too, and one that is run
+/// again because its root was.
+fn end(begun: Option<(Running, String)>, service: &Service) {
     let Some((running, expected)) = begun else { return };
     if expected.is_empty() {
-        processes.iter().filter(|process| process.command.contains("attack stay")).for_each(kill);
+        until("it ends", || {
+            below(service.pid()).iter().filter(|process| process.command.contains("attack stay")).for_each(kill);
+            running.is_over()
+        });
     }
     let answer = running.wait();
     if expected.is_empty() {
