@@ -15,6 +15,7 @@ Examples:
   lre up                                 a server in the background
   lre toolchain add cc --from capture:/usr/bin/cc
   lre run --out hello -- cc hello.c -o hello
+  lre cc gcc -c hello.c -o hello.o
   lre init --client bazel                then: bazel build --config=lre //...")]
 pub struct Cli {
     /// Where the server is: unix:/path or grpc://host:port.
@@ -63,6 +64,9 @@ Examples:
     /// Run a command as a cached, hermetic action.
     #[command(after_long_help = RUN_HELP)]
     Run(RunArgs),
+    /// Compile with the pinned compiler, each compile a cached, hermetic action: for make, CMake and ninja.
+    #[command(after_long_help = CC_HELP)]
+    Cc(CcArgs),
     /// Do the main job with nothing installed: a C++ project, built hermetically on a private server.
     #[command(
         after_long_help = "Captures this machine's C++ compiler, builds the example cold, warm and from a second home, tries to get
@@ -93,6 +97,21 @@ Examples:
     #[command(hide = true)]
     Launcher,
 }
+
+const CC_HELP: &str = "\
+COMPILER is a name, or a path that counts by its last part: cc, c++, gcc, g++, clang, clang++, or ar, ranlib, strip
+and the like. It is the program of the toolchain in lre.lock; this machine's own is never run. A compile of one
+source reads only its headers, and is a hit in any checkout and build directory. Everything else (a link, -E, a
+probe of configure) runs whole in the same toolchain. The exit code is the compiler's; 125 is ours.
+
+Environment: LRE_CC_ROOT, LRE_CC_LOCK and LRE_CC_TOOLCHAIN are --root, --lock and --toolchain (LRE_CC_ROOT takes
+several, with colons between); LRE_CC_LOG names the log, and is `-` for a line on stderr.
+
+Examples:
+  make CC='lre cc gcc' CXX='lre cc g++' AR='lre cc ar'
+  cmake -DCMAKE_C_COMPILER_LAUNCHER='lre;cc' -DCMAKE_CXX_COMPILER_LAUNCHER='lre;cc' ...
+  lre cc g++ -O2 -c a.cc -o a.o
+  lre cc --stats";
 
 const RUN_HELP: &str = "\
 The command sees its inputs, its toolchain and nothing else of this machine. Without --in it sees the
@@ -204,6 +223,36 @@ pub struct RunArgs {
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<String>,
+}
+
+/// `lre cc`.
+#[derive(Args, Debug)]
+pub struct CcArgs {
+    /// The workspace [default: CMake's source directory or the current one, up to the nearest lre.lock or .git]. May be
+    /// repeated: what lies in the others may be an input, too.
+    #[arg(long, value_name = "DIR")]
+    pub root: Vec<std::path::PathBuf>,
+    /// The lock file [default: the lre.lock of the workspace].
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<std::path::PathBuf>,
+    /// The toolchain, where lre.lock pins several for C.
+    #[arg(long, value_name = "NAME")]
+    pub toolchain: Option<String>,
+    /// Say on stderr what was done: hit, ran, or why not as a compile.
+    #[arg(long)]
+    pub verbose: bool,
+    /// Show what was done until now.
+    #[arg(long, conflicts_with = "command")]
+    pub stats: bool,
+    /// Forget that.
+    #[arg(long, conflicts_with_all = ["command", "stats"])]
+    pub zero_stats: bool,
+    /// With --stats: as JSON.
+    #[arg(long, requires = "stats")]
+    pub json: bool,
+    /// The compiler and its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMPILER ARGS")]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// `lre toolchain`.

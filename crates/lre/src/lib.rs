@@ -9,6 +9,7 @@ mod ui;
 
 pub mod args;
 mod builder;
+mod cc;
 pub mod client;
 pub mod commands;
 pub mod config;

@@ -21,6 +21,15 @@ pub enum Entry {
         /// Whether it may be executed.
         executable: bool,
     },
+    /// Bytes that are in memory and hashed: what several actions have in common is hashed once.
+    Hashed {
+        /// The content.
+        content: Bytes,
+        /// Its digest.
+        digest: Digest,
+        /// Whether it may be executed.
+        executable: bool,
+    },
     /// A file whose content the server has already: an output of an earlier action.
     Stored {
         /// The content.
@@ -113,6 +122,10 @@ impl Inputs {
                     let digest = Digest::of(function, content);
                     merkle.take_file(digest, Content::Bytes(content.clone()));
                     Some(Node::File { digest, executable: *executable })
+                }
+                Entry::Hashed { content, digest, executable } => {
+                    merkle.take_file(*digest, Content::Bytes(content.clone()));
+                    Some(Node::File { digest: *digest, executable: *executable })
                 }
                 Entry::File(host) => {
                     let (digest, executable) = hash(host, function)?;

@@ -1,4 +1,5 @@
 //! One file for each command.
+pub mod cc;
 pub mod config;
 pub mod doctor;
 pub mod down;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> Done {
         Some(Command::Logs(args)) => logs::run(&args, &Context::load(&flags)?),
         Some(Command::Doctor(args)) => doctor::run(&args, &Context::load(&flags)?),
         Some(Command::Run(args)) => run::run(&args, &flags),
+        Some(Command::Cc(args)) => cc::run(args, &flags),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Toolchain(args)) => toolchain::run(&args, &Context::load(&flags)?),
         Some(Command::Init(args)) => init::run(&args, &Context::load(&flags)?),

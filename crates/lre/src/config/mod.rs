@@ -43,7 +43,15 @@ pub fn load(flags: &Written) -> Result<(Config, Paths), Problem> {
 }
 
 /// Variables of the family that are no settings: of our tests, and of actions.
-const NO_SETTINGS: [&str; 2] = ["LRE_TOOLCHAIN", "LRE_KERNEL_MUST_WORK"];
+const NO_SETTINGS: [&str; 6] = [
+    "LRE_TOOLCHAIN",
+    "LRE_KERNEL_MUST_WORK",
+    // Of `lre cc`.
+    "LRE_CC_LOCK",
+    "LRE_CC_LOG",
+    "LRE_CC_ROOT",
+    "LRE_CC_TOOLCHAIN",
+];
 
 /// What to say of a variable that looks like a setting and is none. No error: others may use such names.
 fn misspelt(name: &str) -> Option<String> {

@@ -1,0 +1,281 @@
+//! From a command line to all files that its compile could read: what the compiler's own scan is shown.
+use super::files::{Files, tidy};
+use super::include::{Ask, Asks};
+use super::options::is_preprocessed_already;
+use super::roots::{EXEC, Roots, lexical, passed_through};
+use super::words::{Line, Part, Search};
+use crate::client::ClientError;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A directory, on this machine and as the command sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Directory {
+    host: PathBuf,
+    inside: String,
+}
+
+/// Looks for headers.
+pub struct Closure<'a> {
+    /// What was found.
+    pub files: Files,
+    roots: &'a Roots,
+    quote: Vec<Directory>,
+    bracket: Vec<Directory>,
+    /// Directories of the command line that are in no place of the workspace: the toolchain's, or nobody's.
+    pub foreign: Vec<PathBuf>,
+    /// Names that were looked for already: with quotes or not, to be read or not, and from where.
+    asked: BTreeSet<(String, bool, bool, PathBuf)>,
+    /// What no list of dependencies names.
+    unlisted: BTreeSet<String>,
+    /// Some name is made by macros.
+    computed: bool,
+    /// Nobody can tell what is needed.
+    pub unknowable: bool,
+}
+
+impl<'a> Closure<'a> {
+    /// Of the command line `line`.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn of(line: &Line, roots: &'a Roots) -> Result<Self, ClientError> {
+        let mut closure = Self::empty(roots);
+        closure.directories(line);
+        for word in &line.words {
+            let host = roots.directory().join(&word.value);
+            match word.part {
+                Part::Forced if host.is_file() => closure.source(&word.value)?,
+                Part::Forced => closure.ask(&ask(&word.value), &closure.here()).map(drop)?,
+                Part::Positional if line.sources.contains(&word.value) => closure.source(&word.value)?,
+                Part::Positional => closure.plain(&word.value)?,
+                Part::Text => closure.mentioned(&word.value)?,
+                Part::Tree => {
+                    if let Some(inside) = roots.inside(&host) {
+                        closure.files.take_tree(&inside, &host)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if closure.unknowable {
+            closure.take_all()?;
+        }
+        closure.mark();
+        Ok(closure)
+    }
+
+    fn empty(roots: &'a Roots) -> Self {
+        Self {
+            files: Files::default(),
+            roots,
+            quote: Vec::new(),
+            bracket: Vec::new(),
+            foreign: Vec::new(),
+            asked: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
+            computed: false,
+            unknowable: false,
+        }
+    }
+
+    fn mark(&mut self) {
+        std::mem::take(&mut self.unlisted).iter().for_each(|inside| self.files.unlisted(inside));
+    }
+
+    fn here(&self) -> Directory {
+        let inside = self.roots.working_directory().unwrap_or_default();
+        Directory { host: self.roots.directory().to_owned(), inside }
+    }
+
+    /// Where headers are looked for; the working directory comes first, for `-include`.
+    fn directories(&mut self, line: &Line) {
+        for word in &line.words {
+            let Part::Include(search) = word.part else { continue };
+            let host = self.roots.directory().join(&word.value);
+            let Some(inside) = self.place(&word.value) else {
+                self.foreign.push(host);
+                continue;
+            };
+            if host.is_dir() {
+                self.files.directory(&inside);
+                self.pass(&word.value);
+            }
+            let list = if search == Search::Quote { &mut self.quote } else { &mut self.bracket };
+            list.push(Directory { host, inside });
+        }
+    }
+
+    /// Where the command sees a path of the command line, as the text has it.
+    fn place(&self, path: &str) -> Option<String> {
+        let seen = self.roots.argument(path);
+        match seen.strip_prefix(EXEC) {
+            Some(inside) => Some(inside.trim_start_matches('/').to_owned()),
+            None if seen.starts_with('/') => None,
+            None => tidy(&format!("{}/{seen}", self.roots.working_directory().ok()?)),
+        }
+    }
+
+    /// Directories that a path goes through before a `..`.
+    fn pass(&mut self, path: &str) {
+        let here = self.roots.working_directory().unwrap_or_default();
+        for directory in passed_through(&here, &self.roots.argument(path)) {
+            self.files.directory(&directory);
+        }
+    }
+
+    fn source(&mut self, path: &str) -> Result<(), ClientError> {
+        let Some(inside) = self.place(path) else { return Ok(()) };
+        self.pass(path);
+        let host = self.roots.directory().join(path);
+        if is_preprocessed_already(path) {
+            return self.files.take(&inside, &host).map(drop);
+        }
+        self.text(&inside, &host).map(drop)
+    }
+
+    /// An object, a library, or whatever else a word is.
+    fn plain(&mut self, path: &str) -> Result<(), ClientError> {
+        if let Some(inside) = self.place(path) {
+            self.pass(path);
+            self.files.take(&inside, &self.roots.directory().join(path))?;
+        }
+        Ok(())
+    }
+
+    /// Files that a word such as `-fplugin=x.so` or `-Wl,--version-script,x` names.
+    pub fn mentioned(&mut self, word: &str) -> Result<(), ClientError> {
+        let joined = word.strip_prefix("-T").filter(|path| !path.is_empty());
+        for path in word.split([',', '=']).chain(joined) {
+            if !path.is_empty() && !path.starts_with('-') {
+                self.plain(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a text and everything that it could include. Whether it was new.
+    fn text(&mut self, inside: &str, host: &Path) -> Result<bool, ClientError> {
+        let mut left = vec![(inside.to_owned(), host.to_owned())];
+        let mut new = false;
+        while let Some((inside, host)) = left.pop() {
+            let Some(asks) = self.files.take_text(&inside, &host, self.roots)? else { continue };
+            new = true;
+            self.unknowable |= asks.unknowable;
+            self.computed |= asks.computed;
+            self.follow(&asks, &inside, &host, &mut left);
+        }
+        Ok(new)
+    }
+
+    fn follow(&mut self, asks: &Asks, inside: &str, host: &Path, left: &mut Vec<(String, PathBuf)>) {
+        let parent = |path: &str| path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
+        let beside = Directory { host: host.parent().unwrap_or(Path::new("/")).to_owned(), inside: parent(inside) };
+        for ask in &asks.all {
+            let found = self.candidates(ask, &beside);
+            if ask.unlisted {
+                self.unlisted.extend(found.iter().map(|(inside, _)| inside.clone()));
+            }
+            left.extend(found);
+        }
+    }
+
+    /// Where a name could be found that was not looked for yet.
+    fn candidates(&mut self, ask: &Ask, beside: &Directory) -> Vec<(String, PathBuf)> {
+        let from = if ask.quote { beside.host.clone() } else { PathBuf::new() };
+        if !self.asked.insert((ask.name.clone(), ask.quote && !ask.next, ask.unlisted, from)) {
+            return Vec::new();
+        }
+        if ask.name.starts_with('/') {
+            let host = lexical(Path::new(&ask.name));
+            return self.roots.inside(&host).map(|inside| (inside, host)).into_iter().collect();
+        }
+        let mut found = Vec::new();
+        if ask.quote && self.files.has(&beside.host, &ask.name) {
+            found.push(self.at(beside, &ask.name));
+            // Both compilers look there first.
+            if !ask.next && !ask.unlisted {
+                return found;
+            }
+        }
+        let quote = if ask.quote { self.quote.clone() } else { Vec::new() };
+        for directory in quote.iter().chain(&self.bracket.clone()) {
+            if self.files.has(&directory.host, &ask.name) {
+                found.push(self.at(directory, &ask.name));
+            }
+        }
+        found
+    }
+
+    fn at(&mut self, directory: &Directory, name: &str) -> (String, PathBuf) {
+        for passed in passed_through(&directory.inside, name) {
+            self.files.directory(&passed);
+        }
+        let inside = tidy(&format!("{}/{name}", directory.inside)).unwrap_or_default();
+        (inside, directory.host.join(name))
+    }
+
+    /// Adds what the working directory or a directory of the command line has under this name. Whether that was anything new.
+    fn ask(&mut self, ask: &Ask, beside: &Directory) -> Result<bool, ClientError> {
+        let mut new = false;
+        for (inside, host) in self.candidates(ask, beside) {
+            new |= self.text(&inside, &host)?;
+        }
+        Ok(new)
+    }
+
+    /// Compares with what the compiler's scan says that it reads. A name that it did not find, and a header that it found
+    /// elsewhere though a directory of the workspace has one of that name, are shown to it: then it must look again.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn compare(&mut self, read: &[String]) -> Result<bool, ClientError> {
+        let mut new = false;
+        for path in read {
+            let here = self.here();
+            if !path.starts_with('/') && !self.files.knows(&self.seen(path)) {
+                // Missing: as the compiler says it, without a directory.
+                new |= self.ask(&ask(path), &here)?;
+            }
+            // A name that stands in a file of the workspace has been looked for everywhere already.
+            if !self.computed && self.files.knows(&self.seen(path)) {
+                continue;
+            }
+            // It was asked for by some end of its path.
+            let segments: Vec<_> = path.split('/').filter(|s| !s.is_empty()).collect();
+            for start in 0..segments.len() {
+                let name = segments[start..].join("/");
+                let bracket = Ask { quote: false, ..ask(&name) };
+                new |= self.ask(&bracket, &here)?;
+            }
+        }
+        self.mark();
+        Ok(new)
+    }
+
+    /// A path that the compiler names, in the input root.
+    pub fn seen(&self, path: &str) -> String {
+        if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.here().inside) }
+    }
+
+    /// All that is beside the sources and in the directories of the command line.
+    fn take_all(&mut self) -> Result<(), ClientError> {
+        let mut all: Vec<_> = self.quote.iter().chain(&self.bracket).cloned().collect();
+        all.push(self.here());
+        let sources: Vec<_> = self.files.paths().map(|(path, _)| path.to_owned()).collect();
+        for inside in sources {
+            let Some(parent) = inside.rsplit_once('/').map(|(parent, _)| parent.to_owned()) else { continue };
+            if let Some(host) = self.roots.outside(&parent) {
+                all.push(Directory { host, inside: parent });
+            }
+        }
+        for directory in all {
+            self.files.take_tree(&directory.inside, &directory.host)?;
+        }
+        Ok(())
+    }
+}
+
+fn ask(name: &str) -> Ask {
+    Ask { name: name.to_owned(), quote: true, next: false, unlisted: false }
+}
