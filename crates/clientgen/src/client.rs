@@ -136,7 +136,7 @@ impl Client {
             }
             Self::Buildstream => format!("bst --config {} build ELEMENT", buildstream::LOCAL),
             Self::Pants => format!("PANTS_CONFIG_FILES=\"+['{}', '{}']\" pants ...", pants::CONFIG, pants::LOCAL),
-            Self::Recc => format!(". ./{}; recc {} -c FILE", recc::LOCAL, "c++"),
+            Self::Recc => format!(". ./{}; recc /PATH/TO/COMPILER -c FILE", recc::LOCAL),
         }
     }
 }

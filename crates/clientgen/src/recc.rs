@@ -25,10 +25,14 @@ pub(crate) fn files(choice: &Choice<'_>) -> BTreeMap<String, String> {
     for (name, value) in choice.properties(&choice.main) {
         text += &format!("remote_platform_{name}={value}\n");
     }
-    text += "\n# recc sends PATH and LANG of whoever calls it where these are not set, and nobody else's action is the same.\n";
+    text +=
+        "\n# recc sends these of whoever calls it where they are not set here, and nobody else's action is the same.\n";
     let mut environment = choice.environment();
     environment.entry("PATH".to_owned()).or_insert_with(|| "/usr/bin:/bin".to_owned());
-    environment.entry("LANG".to_owned()).or_insert_with(|| "C.UTF-8".to_owned());
+    // What a sandbox has where nobody says anything, so that the compiler prints one language.
+    for name in ["LANG", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"] {
+        environment.entry(name.to_owned()).or_insert_with(|| "C".to_owned());
+    }
     for (name, value) in environment {
         text += &format!("remote_env_{name}={value}\n");
     }
@@ -37,8 +41,9 @@ pub(crate) fn files(choice: &Choice<'_>) -> BTreeMap<String, String> {
 
 /// The user's own environment.
 pub(crate) fn local(at: &Addresses) -> Result<String, Unsuitable> {
-    // It sends a token over TLS only, and needs none through the socket of its own user.
-    let server = at.unix_url().or_else(|| at.tcp.as_ref().map(|tcp| format!("http://{tcp}")));
+    // TCP first: Debian's recc speaks to the socket, but one with a newer gRPC library says the socket's path in a header
+    // where our HTTP library takes host names only. No token: it sends one over TLS only.
+    let server = at.tcp.as_ref().map(|tcp| format!("http://{tcp}")).or_else(|| at.unix_url());
     let server = server.ok_or(Unsuitable::Nowhere)?;
     let workspace = &at.workspace;
     let lines = [

@@ -12,6 +12,7 @@ pub mod nix;
 pub mod packages;
 pub mod projects;
 pub mod serve;
+pub mod site;
 pub mod tools;
 pub mod wheels;
 pub mod world;
