@@ -1,6 +1,5 @@
 //! The clauses as data. `cargo xtask protocol` reads them as well (it includes this file), so nothing here may use
 //! anything but the standard library.
-use std::fmt;
 
 /// What the API thinks of a clause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -15,14 +14,16 @@ pub enum Level {
     Open,
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Level {
+    /// As in the tables.
+    #[must_use]
+    pub fn letter(self) -> &'static str {
+        match self {
             Self::Must => "M",
             Self::Should => "S",
             Self::May => "O",
             Self::Open => "",
-        })
+        }
     }
 }
 

@@ -91,6 +91,9 @@ Examples:
   lre init --check                       exits 10 where a file has drifted from lre.lock"
     )]
     Init(InitArgs),
+    /// Ask any REAPI server whether it keeps the contract of the Remote Execution API.
+    #[command(after_long_help = CONFORM_HELP)]
+    Conform(ConformArgs),
     /// Show the configuration and where it comes from.
     Config(ConfigArgs),
     /// Body of the sandbox launcher; started by the server.
@@ -125,6 +128,48 @@ Examples:
   lre run --env LANG=C --timeout 60 --out report -- ./check.sh report
   lre run --property lre-memory-bytes-max=1073741824 --out big -- ./generate big
   lre run --policy standard-1 --network host --no-cache -- ./check-links";
+
+const CONFORM_HELP: &str = "\
+One line for each check: pass, fail, note (a difference that the API allows) or skipped, the clause of
+docs/reference/protocol.md, and M (the API demands it), S (it asks for it) or O (it allows it). What is
+executed are small static programs for x86-64 Linux that it makes itself, so no toolchain is needed there.
+Exits 10 where something fails that the API demands, 20 where no server answers.
+
+Examples:
+  lre conform
+  lre conform grpc://localhost:8980 --instance main --platform OSFamily=linux
+  lre conform unix:/run/casd.sock --only E --only 43 --json";
+
+/// `lre conform`.
+#[derive(Args, Debug)]
+pub struct ConformArgs {
+    /// unix:/path, grpc://host:port or grpcs://host:port [default: the server of this user].
+    pub address: Option<String>,
+    /// The instance name of every request.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub instance: String,
+    /// A platform property of every action; may be repeated.
+    #[arg(long = "platform", value_name = "NAME=VALUE")]
+    pub platform: Vec<String>,
+    /// A header of every call, such as a token; may be repeated.
+    #[arg(long = "header", value_name = "NAME=VALUE")]
+    pub headers: Vec<String>,
+    /// The server's HTTP cache, which is asked as well: http://host:port[/prefix].
+    #[arg(long, value_name = "URL")]
+    pub http: Option<String>,
+    /// Only the checks of this section (a letter) or clause (a number); may be repeated.
+    #[arg(long, value_name = "WHICH")]
+    pub only: Vec<String>,
+    /// How long one check may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub timeout: u64,
+    /// List the checks, and ask nobody.
+    #[arg(long)]
+    pub list: bool,
+    /// Report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// `lre demo`.
 #[derive(Args, Debug)]

@@ -1,6 +1,7 @@
 //! One file for each command.
 pub mod cc;
 pub mod config;
+pub mod conform;
 pub mod doctor;
 pub mod down;
 pub mod init;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> Done {
         Some(Command::Doctor(args)) => doctor::run(&args, &Context::load(&flags)?),
         Some(Command::Run(args)) => run::run(&args, &flags),
         Some(Command::Cc(args)) => cc::run(args, &flags),
+        Some(Command::Conform(args)) => conform::run(&args, &Context::load(&flags)?),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Toolchain(args)) => toolchain::run(&args, &Context::load(&flags)?),
         Some(Command::Init(args)) => init::run(&args, &Context::load(&flags)?),

@@ -32,7 +32,7 @@ pub fn generate(page: &str, citations: &[Citation]) -> Result<String> {
 fn table<'a>(of_section: impl Iterator<Item = &'a Clause>, citations: &[Citation]) -> String {
     let mut text = String::from("\n| n | | clause | what is seen | test |\n|--:|---|---|---|---|\n");
     for clause in of_section {
-        let mut first = format!("| {} | {} | {}", clause.number, clause.level, clause.title);
+        let mut first = format!("| {} | {} | {}", clause.number, clause.level.letter(), clause.title);
         let shown = citations.iter().filter(|citation| citation.clauses.contains(&clause.number));
         for citation in shown {
             let Citation { behaviour, file, test, .. } = citation;
