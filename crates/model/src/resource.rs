@@ -77,7 +77,8 @@ fn blob<'a>(name: &str, segments: &'a [&'a str]) -> Result<(Compressor, Digest, 
         rest => (DigestFunction::Sha256, rest),
     };
     let [hash, size, rest @ ..] = rest else { return Err(shape()) };
-    let size: i64 = size.parse().map_err(|_| shape())?;
+    // `parse` would take a sign.
+    let size: i64 = size.parse().ok().filter(|_| size.bytes().all(|b| b.is_ascii_digit())).ok_or_else(shape)?;
     Ok((compressor, Digest::parse(function, hash, size)?, rest))
 }
 
@@ -146,6 +147,7 @@ mod tests {
             format!("blobs/{H}"),
             format!("blobs/{H}/-1"),
             format!("blobs/{H}/x"),
+            format!("blobs/{H}/+0"),
             format!("blobs/{H}/0/extra"),
             format!("blobs/../{H}/0"),
             format!("compressed-blobs/brotli/{H}/0"),

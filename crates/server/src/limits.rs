@@ -30,6 +30,9 @@ pub const COMPRESS_BYTES_MIN: u64 = 512;
 /// Piece of a blob that is read, hashed, written or sent at a time, in bytes (LIMITS 4: 64-256 KiB).
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
+/// Pieces of [`CHUNK_BYTES`] that are read ahead of the network, for all downloads together, in number: 16 MiB.
+pub const READ_AHEAD_PIECES_MAX: usize = 64;
+
 /// Up to here reading or hashing is done where we are; above it, on a thread that may block.
 /// Changing threads costs some 20 us, which is what this many bytes cost too.
 pub const INLINE_WORK_BYTES_MAX: usize = 64 * 1024;
@@ -103,6 +106,10 @@ pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// closed as an attack. The default of 20 is for the open internet; Bazel cancels hundreds of calls
 /// in one moment when its user presses Ctrl-C.
 pub const HTTP2_RESET_STREAMS_MAX: usize = 4096;
+
+/// Streams that one connection may have open, in number; further calls wait in their client. A build has one for each job, some
+/// thousand at most; each costs the server up to a megabyte while its client does not read.
+pub const HTTP2_STREAMS_MAX: u32 = 4096;
 
 /// How often the kernel's table of sockets is read until a peer is found in it. While sockets come
 /// and go, one reading can miss a row.

@@ -166,6 +166,7 @@ impl Listeners {
             .layer(Door(http))
             .initial_stream_window_size(limits::HTTP2_WINDOW_BYTES)
             .initial_connection_window_size(limits::HTTP2_WINDOW_BYTES)
+            .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)
             .max_frame_size(limits::HTTP2_FRAME_BYTES)
             .http2_keepalive_interval(Some(limits::KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(limits::KEEP_ALIVE_TIMEOUT))

@@ -36,7 +36,7 @@ async fn update(server: &TestServer, action: Digest, result: ActionResult) -> Re
     Ok(server.actions().update_action_result(request).await?.into_inner())
 }
 
-/// PROTOCOL, 43: an unknown action is NOT_FOUND and not an empty result.
+/// PROTOCOL 43: an unknown action is NOT_FOUND and not an empty result.
 #[tokio::test]
 async fn an_unknown_action_is_not_found() {
     let server = TestServer::start().await;
@@ -59,7 +59,7 @@ async fn a_result_is_remembered_for_every_instance_and_by_function() {
     refused(ask(&server, get(blake3)).await, Code::NotFound);
 }
 
-/// PROTOCOL, 20 to 22 and 46: malformed keys and results are refused with the path of the field.
+/// PROTOCOL 20 to 22 and 46: malformed keys and results are refused with the path of the field.
 #[tokio::test]
 async fn malformed_requests_are_refused() {
     let server = TestServer::start().await;
@@ -82,7 +82,7 @@ async fn malformed_requests_are_refused() {
     refused(ask(&server, get(sha(b"action"))).await, Code::NotFound);
 }
 
-/// PROTOCOL, 46: a result whose outputs were not uploaded is refused, and all of them are named.
+/// PROTOCOL 46: a result whose outputs were not uploaded is refused, and all of them are named.
 #[tokio::test]
 async fn a_result_without_its_outputs_is_refused() {
     let server = TestServer::start().await;
@@ -111,7 +111,7 @@ async fn thousands_of_missing_outputs_are_refused_readably() {
     assert!(status.get_details_precondition_failure().is_some());
 }
 
-/// PROTOCOL, 44: everything that a result names is there, the files inside its trees included, or the
+/// PROTOCOL 44: everything that a result names is there, the files inside its trees included, or the
 /// result is not.
 #[tokio::test]
 async fn an_incomplete_result_is_not_found() {
@@ -126,7 +126,7 @@ async fn an_incomplete_result_is_not_found() {
     assert!(ask(&server, get(sha(b"action"))).await.is_ok());
 }
 
-/// PROTOCOL, 45: nothing is inlined unless asked for; what is asked for is, and the digest stays.
+/// PROTOCOL 45: nothing is inlined unless asked for; what is asked for is, and the digest stays.
 #[tokio::test]
 async fn outputs_are_inlined_on_request() {
     let server = TestServer::start().await;
@@ -157,7 +157,7 @@ async fn outputs_are_inlined_on_request() {
     );
 }
 
-/// PROTOCOL, 45: hints never make a message longer than clients take.
+/// PROTOCOL 45: hints never make a message longer than clients take.
 #[tokio::test]
 async fn inlining_stops_before_the_message_is_too_long() {
     let server = TestServer::start().await;
@@ -180,7 +180,7 @@ async fn inlining_stops_before_the_message_is_too_long() {
     assert!(!inlined.output_files[0].contents.is_empty(), "the first does");
 }
 
-/// PROTOCOL, 47: a stored result is never zero bytes, and names who made it.
+/// PROTOCOL 47: a stored result is never zero bytes, and names who made it.
 #[tokio::test]
 async fn a_stored_result_names_a_worker() {
     let server = TestServer::start().await;
@@ -194,7 +194,7 @@ async fn a_stored_result_names_a_worker() {
     assert_eq!(ask(&server, get(sha(b"other"))).await.unwrap().execution_metadata.unwrap().worker, "mine");
 }
 
-/// PROTOCOL, 46: a client may store a failure; it comes back as it is.
+/// PROTOCOL 46: a client may store a failure; it comes back as it is.
 #[tokio::test]
 async fn a_failure_may_be_stored_by_a_client() {
     let server = TestServer::start().await;

@@ -22,7 +22,7 @@ async fn status(server: &TestServer, name: &str) -> (i64, bool) {
     (answer.committed_size, answer.complete)
 }
 
-/// PROTOCOL, 1, 34 and 35: every form of the name; the answer is the size; then it can be read.
+/// PROTOCOL 1, 34 and 35: every form of the name; the answer is the size; then it can be read.
 #[tokio::test]
 async fn what_is_written_can_be_read_under_every_name() {
     let server = TestServer::start().await;
@@ -53,7 +53,7 @@ async fn sha256_may_be_named() {
     assert_eq!(server.read(&format!("i/blobs/sha256/{digest}"), 0, 0).await.unwrap(), b"x");
 }
 
-/// PROTOCOL, 34: the name only in the first message, or the same in all.
+/// PROTOCOL 34: the name only in the first message, or the same in all.
 #[tokio::test]
 async fn many_small_messages_make_a_blob() {
     let server = TestServer::start().await;
@@ -86,7 +86,7 @@ async fn empty_messages_are_harmless() {
     assert!(server.has(sha(&content)).await);
 }
 
-/// PROTOCOL, 36: a blob that is there is answered at once, while the client still has bytes to send.
+/// PROTOCOL 36: a blob that is there is answered at once, while the client still has bytes to send.
 #[tokio::test]
 async fn an_existing_blob_is_not_waited_for() {
     let server = TestServer::start().await;
@@ -105,7 +105,7 @@ async fn an_existing_blob_is_not_waited_for() {
     }
 }
 
-/// PROTOCOL, 26: the empty blob can be written and read, in both forms.
+/// PROTOCOL 26: the empty blob can be written and read, in both forms.
 #[tokio::test]
 async fn the_empty_blob_is_there() {
     let server = TestServer::start().await;
@@ -121,7 +121,7 @@ async fn the_empty_blob_is_there() {
     refused(server.write(messages(&upload, b"", 1, 0)).await, Code::InvalidArgument);
 }
 
-/// PROTOCOL, 40: offsets and limits.
+/// PROTOCOL 40: offsets and limits.
 #[tokio::test]
 async fn parts_can_be_read() {
     let server = TestServer::start().await;
@@ -140,7 +140,7 @@ async fn parts_can_be_read() {
     refused(server.read(&blob_name(Identity, sha(b"absent")), 0, 0).await, Code::NotFound);
 }
 
-/// PROTOCOL, 21 and 40: malformed names, each before anything is looked at.
+/// PROTOCOL 21 and 40: malformed names, each before anything is looked at.
 #[tokio::test]
 async fn malformed_names_are_refused() {
     let server = TestServer::start().await;
@@ -172,7 +172,7 @@ async fn malformed_names_are_refused() {
     refused(server.write(vec![]).await, Code::InvalidArgument);
 }
 
-/// PROTOCOL, 41: what was written in one form is there in every form, at every offset.
+/// PROTOCOL 41: what was written in one form is there in every form, at every offset.
 #[tokio::test]
 async fn compressed_and_plain_are_one_blob() {
     let server = TestServer::start().await;
@@ -197,7 +197,7 @@ async fn compressed_and_plain_are_one_blob() {
     assert_eq!(unpack(&server.read(&blob_name(Zstd, digest), 0, 0).await.unwrap()), noise);
 }
 
-/// PROTOCOL, 37: siso compares with the size of the blob, all others with what they have sent.
+/// PROTOCOL 37: siso compares with the size of the blob, all others with what they have sent.
 #[tokio::test]
 async fn siso_is_told_the_uncompressed_size() {
     let server = TestServer::start().await;
@@ -215,7 +215,7 @@ async fn siso_is_told_the_uncompressed_size() {
     }
 }
 
-/// PROTOCOL, 38: finished or existing: complete, and the size of the blob. Unknown: 0, not an error.
+/// PROTOCOL 38: finished or existing: complete, and the size of the blob. Unknown: 0, not an error.
 #[tokio::test]
 async fn the_status_of_a_write_is_true() {
     let server = TestServer::start().await;

@@ -69,7 +69,7 @@ async fn broken_upload(server: &TestServer, name: &str, data: &[u8]) {
     stream.cut();
 }
 
-/// PROTOCOL, 35 and the bad input: other bytes than announced are refused, in one message and
+/// PROTOCOL 35 and the bad input: other bytes than announced are refused, in one message and
 /// in many, in both forms, and nothing of them is kept.
 #[tokio::test]
 async fn other_bytes_than_announced_are_refused() {
@@ -204,7 +204,7 @@ async fn gaps_and_changed_names_are_refused() {
     assert_eq!(server.write(good).await.unwrap(), 10_000);
 }
 
-/// PROTOCOL, 38: a broken upload is taken up where it stands.
+/// PROTOCOL 38: a broken upload is taken up where it stands.
 #[tokio::test]
 async fn a_broken_upload_is_resumed() {
     let server = TestServer::start().await;
@@ -220,7 +220,7 @@ async fn a_broken_upload_is_resumed() {
     assert_eq!(server.staged_files(), 0);
 }
 
-/// PROTOCOL, 38 and 41: a compressed one counts where it stands in uncompressed bytes, and goes on with
+/// PROTOCOL 38 and 41: a compressed one counts where it stands in uncompressed bytes, and goes on with
 /// a new frame from there.
 #[tokio::test]
 async fn a_broken_compressed_upload_is_resumed() {
@@ -307,7 +307,7 @@ async fn the_later_stream_wins() {
     assert_eq!(new.end().await.unwrap(), 600_000);
 }
 
-/// PROTOCOL, 39: one uuid for different blobs, at the same time.
+/// PROTOCOL 39: one uuid for different blobs, at the same time.
 #[tokio::test]
 async fn one_uuid_may_serve_for_many_blobs() {
     let server = TestServer::start().await;
@@ -320,7 +320,7 @@ async fn one_uuid_may_serve_for_many_blobs() {
     }
 }
 
-/// PROTOCOL, 39: the same blob several times at once, in both forms, even under one uuid.
+/// PROTOCOL 39: the same blob several times at once, in both forms, even under one uuid.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_blob_may_be_uploaded_by_many_at_once() {
     let server = TestServer::start().await;
@@ -345,7 +345,7 @@ async fn one_blob_may_be_uploaded_by_many_at_once() {
     until("nothing is left over", async || server.staged_files() == 0).await;
 }
 
-/// PROTOCOL, 36: when somebody else completes the blob, the others need not go on.
+/// PROTOCOL 36: when somebody else completes the blob, the others need not go on.
 #[tokio::test]
 async fn a_blob_that_somebody_else_completes_is_answered_at_once() {
     let server = TestServer::start().await;
@@ -366,7 +366,7 @@ async fn a_blob_that_somebody_else_completes_is_answered_at_once() {
     until("nothing is left over", async || server.staged_files() == 0).await;
 }
 
-/// PROTOCOL, 36, by the hundred: answers that come before the client has sent all do not harm the
+/// PROTOCOL 36, by the hundred: answers that come before the client has sent all do not harm the
 /// connection that everything else of the build shares.
 #[tokio::test(flavor = "multi_thread")]
 async fn early_answers_do_not_harm_the_connection() {

@@ -14,7 +14,7 @@ async fn capabilities(server: &TestServer, instance_name: &str) -> ServerCapabil
     server.capabilities().get_capabilities(request).await.unwrap().into_inner()
 }
 
-/// PROTOCOL, 1 and 9: any instance name, before anything else, and both sections always.
+/// PROTOCOL 1 and 9: any instance name, before anything else, and both sections always.
 #[tokio::test]
 async fn every_instance_has_a_cache_and_an_executor() {
     let server = TestServer::start().await;
@@ -25,7 +25,7 @@ async fn every_instance_has_a_cache_and_an_executor() {
     assert!(first.cache_capabilities.is_some() && first.execution_capabilities.is_some());
 }
 
-/// PROTOCOL, 10: 2.0 to 2.3. Bazel stops at a low version above 2.0.
+/// PROTOCOL 10: 2.0 to 2.3. Bazel stops at a low version above 2.0.
 #[tokio::test]
 async fn versions_from_2_0_to_2_3() {
     let server = TestServer::start().await;
@@ -34,7 +34,7 @@ async fn versions_from_2_0_to_2_3() {
     assert_eq!(((low.major, low.minor), (high.major, high.minor)), ((2, 0), (2, 3)));
 }
 
-/// PROTOCOL, 5, 12 to 15: what clients choose their way by.
+/// PROTOCOL 5, 12 to 15: what clients choose their way by.
 #[tokio::test]
 async fn the_cache_says_what_it_takes() {
     let server = TestServer::start().await;
@@ -50,7 +50,7 @@ async fn the_cache_says_what_it_takes() {
     assert!(range.min_priority <= 0 && range.max_priority >= 0, "0 is the default and must be in it");
 }
 
-/// PROTOCOL, 11, 15 and 16.
+/// PROTOCOL 11, 15 and 16.
 #[tokio::test]
 async fn the_executor_says_what_it_takes() {
     let server = TestServer::start().await;
@@ -62,7 +62,7 @@ async fn the_executor_says_what_it_takes() {
     assert!(execution.supported_node_properties.is_empty(), "node properties, not platform properties");
 }
 
-/// PROTOCOL, 3: a malformed RequestMetadata is nobody's reason to fail.
+/// PROTOCOL 3: a malformed RequestMetadata is nobody's reason to fail.
 #[tokio::test]
 async fn malformed_request_metadata_is_ignored() {
     let server = TestServer::start().await;
@@ -72,7 +72,7 @@ async fn malformed_request_metadata_is_ignored() {
     server.capabilities().get_capabilities(request).await.unwrap();
 }
 
-/// PROTOCOL, 8: a Unix socket and loopback TCP, at the same time, the same services.
+/// PROTOCOL 8: a Unix socket and loopback TCP, at the same time, the same services.
 #[tokio::test]
 async fn both_listeners_give_the_same_answers() {
     let server = TestServer::start().await;
@@ -84,7 +84,7 @@ async fn both_listeners_give_the_same_answers() {
     assert_eq!(answers[0], answers[1]);
 }
 
-/// PROTOCOL, 6: health of the whole and of each service; an unknown one is NOT_FOUND.
+/// PROTOCOL 6: health of the whole and of each service; an unknown one is NOT_FOUND.
 #[tokio::test]
 async fn health_is_reported() {
     let server = TestServer::start().await;

@@ -48,7 +48,7 @@ async fn read(
     Ok(server.cas().batch_read_blobs(request).await?.into_inner().responses)
 }
 
-/// PROTOCOL, 20 and 21: malformed digests are refused before anything is looked at, with the path of
+/// PROTOCOL 20 and 21: malformed digests are refused before anything is looked at, with the path of
 /// the field.
 #[tokio::test]
 async fn malformed_digests_are_refused() {
@@ -73,7 +73,7 @@ async fn malformed_digests_are_refused() {
     }
 }
 
-/// PROTOCOL, 20: the size is part of the digest.
+/// PROTOCOL 20: the size is part of the digest.
 #[tokio::test]
 async fn the_same_hash_with_another_size_is_another_blob() {
     let server = TestServer::start().await;
@@ -85,7 +85,7 @@ async fn the_same_hash_with_another_size_is_another_blob() {
     assert_eq!(entry.status.as_ref().unwrap().code, Code::NotFound as i32);
 }
 
-/// PROTOCOL, 22 and 23: without a function 64 digits are SHA-256; BLAKE3 must be named; a function
+/// PROTOCOL 22 and 23: without a function 64 digits are SHA-256; BLAKE3 must be named; a function
 /// that is not advertised is refused.
 #[tokio::test]
 async fn digest_functions_are_named_or_inferred() {
@@ -104,7 +104,7 @@ async fn digest_functions_are_named_or_inferred() {
     refused(server.cas().find_missing_blobs(md5).await, Code::InvalidArgument);
 }
 
-/// PROTOCOL, 26: the empty blob is always there; another hash of no bytes never.
+/// PROTOCOL 26: the empty blob is always there; another hash of no bytes never.
 #[tokio::test]
 async fn the_empty_blob_needs_no_upload() {
     let server = TestServer::start().await;
@@ -120,7 +120,7 @@ async fn the_empty_blob_needs_no_upload() {
     assert_eq!(pages.message().await.unwrap().unwrap().directories, [re::Directory::default()]);
 }
 
-/// PROTOCOL, 27: thousands in a call, exactly the missing ones, each once.
+/// PROTOCOL 27: thousands in a call, exactly the missing ones, each once.
 #[tokio::test]
 async fn thousands_are_asked_for_at_once() {
     let server = TestServer::start().await;
@@ -139,7 +139,7 @@ async fn thousands_are_asked_for_at_once() {
     assert_eq!(missing(&server, DigestFunction::Sha256, asked).await.unwrap(), absent);
 }
 
-/// PROTOCOL, 28: one bad entry is refused alone, and nothing of it is kept.
+/// PROTOCOL 28: one bad entry is refused alone, and nothing of it is kept.
 #[tokio::test]
 async fn each_upload_of_a_batch_has_its_own_status() {
     let server = TestServer::start().await;
@@ -155,7 +155,7 @@ async fn each_upload_of_a_batch_has_its_own_status() {
     }
 }
 
-/// PROTOCOL, 28: the answers name the blobs that they are about.
+/// PROTOCOL 28: the answers name the blobs that they are about.
 #[tokio::test]
 async fn answers_echo_their_digests() {
     let server = TestServer::start().await;
@@ -167,7 +167,7 @@ async fn answers_echo_their_digests() {
     assert_eq!(entries.into_iter().map(|e| e.digest.unwrap()).collect::<Vec<_>>(), echoed);
 }
 
-/// PROTOCOL, 29: above the advertised total, as a whole; at it, not.
+/// PROTOCOL 29: above the advertised total, as a whole; at it, not.
 #[tokio::test]
 async fn a_batch_has_a_limit() {
     let server = TestServer::start().await;
@@ -182,7 +182,7 @@ async fn a_batch_has_a_limit() {
     refused(read(&server, more, vec![]).await, Code::InvalidArgument);
 }
 
-/// PROTOCOL, 30: absent ones alone are NOT_FOUND; identity is always acceptable; zstd where asked.
+/// PROTOCOL 30: absent ones alone are NOT_FOUND; identity is always acceptable; zstd where asked.
 #[tokio::test]
 async fn a_batch_is_read_in_an_acceptable_form() {
     let server = TestServer::start().await;
@@ -206,7 +206,7 @@ async fn a_batch_is_read_in_an_acceptable_form() {
     assert_eq!((entries[2].compressor, &entries[2].data[..]), (IDENTITY, &incompressible[..]));
 }
 
-/// PROTOCOL, 31: compressed entries are named by their uncompressed bytes; bombs, garbage and cut-off
+/// PROTOCOL 31: compressed entries are named by their uncompressed bytes; bombs, garbage and cut-off
 /// frames are refused alone.
 #[tokio::test]
 async fn a_batch_may_be_compressed() {
@@ -274,7 +274,7 @@ async fn put_all(server: &TestServer, built: &lre_testkit::BuiltTree) {
     }
 }
 
-/// PROTOCOL, 32: the root and every descendant, each once.
+/// PROTOCOL 32: the root and every descendant, each once.
 #[tokio::test]
 async fn a_tree_has_every_directory_once() {
     let server = TestServer::start().await;
@@ -289,7 +289,7 @@ async fn a_tree_has_every_directory_once() {
     assert!(digests.contains(&built.root.0));
 }
 
-/// PROTOCOL, 32: pages of the asked size; each token continues where its page ended.
+/// PROTOCOL 32: pages of the asked size; each token continues where its page ended.
 #[tokio::test]
 async fn a_tree_comes_in_pages() {
     let server = TestServer::start().await;
@@ -306,7 +306,7 @@ async fn a_tree_comes_in_pages() {
     }
 }
 
-/// PROTOCOL, 32: holes are left out without an error, a missing root is NOT_FOUND.
+/// PROTOCOL 32: holes are left out without an error, a missing root is NOT_FOUND.
 #[tokio::test]
 async fn a_tree_with_holes_is_given_as_far_as_it_goes() {
     let server = TestServer::start().await;

@@ -109,7 +109,7 @@ async fn a_dual_stack_socket_is_recognised() {
     ask(&channel, None).await.unwrap();
 }
 
-/// PROTOCOL, 7: a client that pings all the time is not punished.
+/// PROTOCOL 7: a client that pings all the time is not punished.
 #[tokio::test]
 async fn pings_are_not_punished() {
     let server = TestServer::start().await;
