@@ -2,7 +2,7 @@
 use crate::{BadDigest, BadPath, Digest, Platform, RelPath};
 use lre_proto::re;
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -143,6 +143,20 @@ pub enum Property {
     UnixMode,
 }
 
+impl Property {
+    /// All that can be asked for.
+    pub const ALL: [Self; 2] = [Self::Mtime, Self::UnixMode];
+
+    /// What the API calls it: the name of the field of `NodeProperties`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mtime => "mtime",
+            Self::UnixMode => "unix_mode",
+        }
+    }
+}
+
 /// A decoded command (REAPI, `Command`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -181,7 +195,7 @@ impl Command {
         Ok(Self {
             outputs: outputs(&wire, &working_directory)?,
             environment: environment(&wire)?,
-            directory_format: directory_format(wire.output_directory_format)?,
+            directory_format: directory_format(wire.output_directory_format),
             output_properties: properties(&wire.output_node_properties)?,
             platform: wire.platform.as_ref().map(Platform::from_wire).unwrap_or_default(),
             arguments: wire.arguments,
@@ -192,23 +206,48 @@ impl Command {
 
 fn outputs(wire: &re::Command, working_directory: &RelPath) -> Result<Outputs, Invalid> {
     let parse = |field: &str, paths: &[String]| -> Result<Vec<OutputPath>, Invalid> {
+        let mut seen = HashSet::new();
         let one = |(i, requested): (usize, &String)| {
             let bad = |e: BadPath| Invalid::new(format!("command.{field}[{i}]"), e);
             let path = working_directory.join(requested).map_err(bad)?;
             Ok(OutputPath { requested: requested.clone(), path })
         };
-        paths.iter().enumerate().map(one).collect()
+        // Clients must not name one twice; where one does, it is told once.
+        paths.iter().enumerate().filter(|(_, requested)| seen.insert(*requested)).map(one).collect()
     };
     // REAPI 2.1: where `output_paths` is used, the two older fields are ignored.
-    if wire.output_paths.is_empty() {
-        let files = parse("output_files", &wire.output_files)?;
-        if let Some(i) = files.iter().position(|f| f.path.is_root()) {
-            return Err(Invalid::new(format!("command.output_files[{i}]"), "the input root is not a file"));
-        }
-        Ok(Outputs::Typed { files, directories: parse("output_directories", &wire.output_directories)? })
-    } else {
-        Ok(Outputs::Paths(parse("output_paths", &wire.output_paths)?))
+    if !wire.output_paths.is_empty() {
+        return Ok(Outputs::Paths(parse("output_paths", &wire.output_paths)?));
     }
+    let files = parse("output_files", &wire.output_files)?;
+    let directories = parse("output_directories", &wire.output_directories)?;
+    contradiction(&files, &directories).map_or(Ok(Outputs::Typed { files, directories }), Err)
+}
+
+/// REAPI, `Command.output_files`: "An output file cannot be duplicated, be a parent of another output file, or have the
+/// same path as any of the listed output directories." Nothing could be both.
+fn contradiction(files: &[OutputPath], directories: &[OutputPath]) -> Option<Invalid> {
+    let of_files: HashSet<_> = files.iter().map(|file| file.path.segments()).collect();
+    let root: &[String] = &[];
+    let refuse = |requested: &str, problem: String| {
+        Some(Invalid::new("command.output_files", format!("`{requested}` {problem}")))
+    };
+    if of_files.contains(root) {
+        return refuse("", "is the input root, which is not a file".to_owned());
+    }
+    if let Some(both) = directories.iter().find(|directory| of_files.contains(directory.path.segments())) {
+        return refuse(&both.requested, "is among the output directories too".to_owned());
+    }
+    for output in files.iter().chain(directories) {
+        let segments = output.path.segments();
+        for depth in 1..segments.len() {
+            if of_files.contains(&segments[..depth]) {
+                let file = segments[..depth].join("/");
+                return refuse(&file, format!("cannot be a file: `{}` is an output too", output.requested));
+            }
+        }
+    }
+    None
 }
 
 fn environment(wire: &re::Command) -> Result<BTreeMap<String, String>, Invalid> {
@@ -225,24 +264,24 @@ fn environment(wire: &re::Command) -> Result<BTreeMap<String, String>, Invalid> 
     Ok(environment)
 }
 
-fn directory_format(value: i32) -> Result<DirectoryFormat, Invalid> {
+/// REAPI: "In case this field is set to a value that is not supported by the worker, the worker SHOULD interpret this
+/// field as TREE_ONLY."
+fn directory_format(value: i32) -> DirectoryFormat {
     use re::command::OutputDirectoryFormat as F;
     match F::try_from(value) {
-        Ok(F::TreeOnly) => Ok(DirectoryFormat::Tree),
-        Ok(F::DirectoryOnly) => Ok(DirectoryFormat::Directory),
-        Ok(F::TreeAndDirectory) => Ok(DirectoryFormat::Both),
-        Err(_) => Err(Invalid::new("command.output_directory_format", format!("unknown value {value}"))),
+        Ok(F::DirectoryOnly) => DirectoryFormat::Directory,
+        Ok(F::TreeAndDirectory) => DirectoryFormat::Both,
+        Ok(F::TreeOnly) | Err(_) => DirectoryFormat::Tree,
     }
 }
 
 fn properties(names: &[String]) -> Result<Vec<Property>, Invalid> {
-    let one = |name: &String| match name.as_str() {
-        "mtime" => Ok(Property::Mtime),
-        "unix_mode" => Ok(Property::UnixMode),
-        other => Err(Invalid::new(
-            "command.output_node_properties",
-            format!("`{other}` is not supported: mtime and unix_mode are"),
-        )),
+    let one = |name: &String| {
+        let known = Property::ALL.into_iter().find(|property| property.name() == name);
+        known.ok_or_else(|| {
+            let known = Property::ALL.map(Property::name).join(" and ");
+            Invalid::new("command.output_node_properties", format!("`{name}` is not supported: {known} are"))
+        })
     };
     names.iter().map(one).collect()
 }
@@ -263,15 +302,24 @@ mod tests {
 
     #[test]
     fn commands_that_cannot_work_name_their_field() {
-        let cases: [(&str, Change); 8] = [
+        let cases: [(&str, Change); 11] = [
             ("command.arguments", |c| c.arguments.clear()),
             ("command.arguments[0]", |c| c.arguments = vec!["a\0b".into()]),
             ("command.output_paths[1]", |c| c.output_paths = vec!["a".into(), "/b".into()]),
             ("command.output_files[0]", |c| c.output_files = vec!["../b".into()]),
+            ("command.output_files", |c| c.output_files = vec![".".into()]),
+            ("command.output_files", |c| c.output_files = vec!["a".into(), "a/b".into()]),
+            ("command.output_files", |c| {
+                c.output_files = vec!["a".into()];
+                c.output_directories = vec!["a/b/c".into()];
+            }),
+            ("command.output_files", |c| {
+                c.output_files = vec!["a".into(), "b".into()];
+                c.output_directories = vec!["./b".into()];
+            }),
             ("command.output_directories[0]", |c| c.output_directories = vec!["a/../../b".into()]),
             ("command.working_directory", |c| c.working_directory = "..".into()),
             ("command.output_node_properties", |c| c.output_node_properties = vec!["color".into()]),
-            ("command.output_directory_format", |c| c.output_directory_format = 9),
         ];
         for (field, change) in cases {
             assert_eq!(command(change).unwrap_err().field, field);
@@ -281,6 +329,18 @@ mod tests {
             c.environment_variables = vec![variable.clone(), variable];
         });
         assert_eq!(twice.unwrap_err().field, "command.environment_variables[1]");
+    }
+
+    /// PROTOCOL 71, 75: what is unusual and can be followed is followed: an output that is named twice is one, directories
+    /// may be in one another, and an unknown format is a Tree.
+    #[test]
+    fn what_can_be_followed_is_followed() {
+        let paths = |c: Command| c.outputs.all().map(|o| o.requested.clone()).collect::<Vec<_>>();
+        let twice = command(|c| c.output_paths = ["b", "a", "b", "b/c"].map(Into::into).into()).unwrap();
+        assert_eq!(paths(twice), ["b", "a", "b/c"]);
+        let nested = command(|c| c.output_directories = ["a", "a/b"].map(Into::into).into()).unwrap();
+        assert_eq!(paths(nested), ["a", "a/b"]);
+        assert_eq!(command(|c| c.output_directory_format = 9).unwrap().directory_format, DirectoryFormat::Tree);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The nodes of an input tree.
 use crate::{BadDigest, Digest, DigestFunction};
-use lre_proto::re;
+use lre_proto::{protobuf, re};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,10 +70,39 @@ pub enum Node {
     },
 }
 
+/// What a client wants to know of an output beside its content (REAPI, `Command.output_node_properties`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeProperties {
+    /// The modification time: seconds since 1970, and nanoseconds.
+    pub mtime: Option<(i64, i32)>,
+    /// The permission bits.
+    pub unix_mode: Option<u32>,
+}
+
+impl NodeProperties {
+    /// The wire message.
+    #[must_use]
+    pub fn to_wire(&self) -> re::NodeProperties {
+        re::NodeProperties {
+            properties: Vec::new(),
+            mtime: self.mtime.map(|(seconds, nanos)| protobuf::Timestamp { seconds, nanos }),
+            unix_mode: self.unix_mode.map(|value| protobuf::UInt32Value { value }),
+        }
+    }
+}
+
 /// A directory: REAPI demands that children be sorted and unique, and a map cannot be anything else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {
     children: BTreeMap<Name, Node>,
+    /// Only of output directories, and only where somebody wants to know.
+    described: Option<Box<Described>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Described {
+    own: Option<NodeProperties>,
+    children: BTreeMap<Name, NodeProperties>,
 }
 
 /// Why a blob is not a directory. The client's author must act.
@@ -120,6 +149,20 @@ impl Directory {
             return Err(BadDirectory::Target(name.0));
         }
         self.children.insert(name, node);
+        Ok(())
+    }
+
+    /// Says what it is beside its children.
+    pub fn describe(&mut self, properties: NodeProperties) {
+        self.described.get_or_insert_default().own = Some(properties);
+    }
+
+    /// Says what a child is beside its content. Of a subdirectory its own message says it.
+    ///
+    /// # Errors
+    /// A name that no file can have.
+    pub fn describe_child(&mut self, name: &str, properties: NodeProperties) -> Result<(), BadName> {
+        self.described.get_or_insert_default().children.insert(Name::try_from(name)?, properties);
         Ok(())
     }
 
@@ -201,21 +244,24 @@ impl Directory {
     /// The wire message, canonical.
     #[must_use]
     pub fn to_wire(&self) -> re::Directory {
-        let mut wire = re::Directory::default();
-        for (Name(name), node) in &self.children {
-            let name = name.clone();
+        let described = self.described.as_deref();
+        let own = described.and_then(|d| d.own).map(|own| own.to_wire());
+        let mut wire = re::Directory { node_properties: own, ..Default::default() };
+        for (name, node) in &self.children {
+            let node_properties = described.and_then(|d| d.children.get(name)).map(NodeProperties::to_wire);
+            let name = name.0.clone();
             match node {
                 Node::File { digest, executable } => wire.files.push(re::FileNode {
                     name,
                     digest: Some(digest.to_wire()),
                     is_executable: *executable,
-                    node_properties: None,
+                    node_properties,
                 }),
                 Node::Directory { digest } => {
                     wire.directories.push(re::DirectoryNode { name, digest: Some(digest.to_wire()) });
                 }
                 Node::Symlink { target } => {
-                    wire.symlinks.push(re::SymlinkNode { name, target: target.clone(), node_properties: None })
+                    wire.symlinks.push(re::SymlinkNode { name, target: target.clone(), node_properties })
                 }
             }
         }

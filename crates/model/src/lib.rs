@@ -21,7 +21,7 @@ mod tree;
 
 pub use action::{Action, ActionDigest, Command, DirectoryFormat, InputRoot, Invalid, OutputPath, Outputs, Property};
 pub use digest::{BadDigest, ByDigest, Digest, DigestFunction, Hasher};
-pub use directory::{BadDirectory, BadName, Directory, Name, Node};
+pub use directory::{BadDirectory, BadName, Directory, Name, Node, NodeProperties};
 pub use nearest::nearest;
 pub use path::{BadPath, RelPath};
 pub use platform::Platform;

@@ -138,31 +138,26 @@ impl InputTree {
 #[must_use]
 pub fn encode_tree(root: &Directory, directories: &BTreeMap<Digest, Directory>) -> Vec<u8> {
     let mut tree = re::Tree { root: Some(root.to_wire()), children: Vec::new() };
-    let mut seen = HashSet::new();
     // A directory that is reached on two levels must come after its deepest parent, so the order
-    // is that of a depth-first post-order, reversed.
-    let mut order = Vec::new();
-    visit(root, directories, &mut seen, &mut order);
-    order.reverse();
-    tree.children.extend(order.into_iter().map(Directory::to_wire));
-    tree.encode_to_vec()
-}
-
-fn visit<'a>(
-    directory: &'a Directory,
-    directories: &'a BTreeMap<Digest, Directory>,
-    seen: &mut HashSet<Digest>,
-    order: &mut Vec<&'a Directory>,
-) {
-    for (_, node) in directory.children() {
-        if let Node::Directory { digest } = node
-            && seen.insert(*digest)
-            && let Some(child) = directories.get(digest)
-        {
-            visit(child, directories, seen, order);
-            order.push(child);
+    // is that of a depth-first post-order, reversed. Without recursion: a stack has an end, and a command makes as many
+    // levels as it likes.
+    let (mut seen, mut order) = (HashSet::new(), Vec::new());
+    let mut path = vec![(root, root.subdirectories())];
+    while let Some((directory, left)) = path.last_mut() {
+        match left.next() {
+            Some(digest) if seen.insert(digest) => {
+                path.extend(directories.get(&digest).map(|child| (child, child.subdirectories())));
+            }
+            Some(_) => {}
+            None => {
+                order.push(*directory);
+                path.pop();
+            }
         }
     }
+    // The root, which came last, has a place of its own.
+    tree.children.extend(order.into_iter().rev().skip(1).map(Directory::to_wire));
+    tree.encode_to_vec()
 }
 
 /// Decodes a `Tree`: its root and all its directories, by the digest of their bytes.

@@ -59,7 +59,7 @@ async fn the_executor_says_what_it_takes() {
     assert_ne!(execution.digest_function, re::digest_function::Value::Unknown as i32);
     assert!(execution.digest_functions.contains(&execution.digest_function));
     assert!(!execution.execution_priority_capabilities.unwrap().priorities.is_empty());
-    assert!(execution.supported_node_properties.is_empty(), "node properties, not platform properties");
+    assert_eq!(execution.supported_node_properties, ["mtime", "unix_mode"], "node properties, not platform properties");
 }
 
 /// PROTOCOL 3: a malformed RequestMetadata is nobody's reason to fail.

@@ -1,23 +1,20 @@
 //! The weighing room: outputs -> digests -> store -> `ActionResult`.
-use crate::layers::{Found, Layers, Merged};
-use crate::slot_tree::MTIME_SECONDS;
+mod directory;
+mod properties;
+
+use crate::layers::{Found, Layers};
 use crate::{Breach, Failure, Limited};
-use bytes::Bytes;
-use lre_model::{
-    Command, Digest, DigestFunction, Directory, DirectoryFormat, Node, OutputPath, Outputs, Property, Subtree,
-    encode_tree, protobuf, wire,
-};
+use directory::escaped;
+use lre_model::{Command, Digest, DigestFunction, OutputPath, Outputs, RelPath, Subtree, wire};
 use lre_store::{Blob, FileBlob, Origin, StoreError};
-use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Most levels of an output directory. They are read by calls, and a stack has an end: some thousand levels, which a
-/// command makes in a moment, would end the server.
-const OUTPUT_LEVELS_MAX: usize = 200;
+/// Symlinks that are followed one after the other to see what kind of thing an output points to; Linux follows 40.
+const LINKS_MAX: usize = 40;
 
 /// What was found: the part of the result that speaks of outputs, and the blobs to store first.
 #[derive(Default)]
@@ -147,35 +144,70 @@ impl Gather<'_> {
             Some(Found::Written { .. } | Found::Input { .. }) if wanted == Wanted::Directory => {
                 return Err(wrong("is a file, and `output_directories` promised a directory"));
             }
-            Some(Found::Directory(directory)) => self.directory(output, &directory)?,
-            Some(Found::Symlink(target)) => {
-                let target = target.ok_or_else(|| wrong("is a symlink whose target is not UTF-8"))?;
-                self.symlink(output, target, wanted);
-            }
+            Some(Found::Directory(directory)) => self.directory(output, directory)?,
+            Some(link @ Found::Symlink { .. }) => self.symlink(output, link, wanted)?,
             Some(file) => {
-                let properties = self.properties(&file);
+                let properties = properties::of(&file, &self.command.output_properties);
                 let (digest, executable) = self.file(output, file)?;
                 self.gathered.result.output_files.push(wire::OutputFile {
                     path: output.requested.clone(),
                     digest: Some(digest.to_wire()),
                     is_executable: executable,
                     contents: Vec::new(),
-                    node_properties: properties,
+                    node_properties: properties.map(|p| p.to_wire()),
                 });
             }
         }
         Ok(())
     }
 
+    /// Not followed: it is itself the output, wherever it points, dangling or not.
     #[expect(deprecated, reason = "clients of REAPI 2.0 look for symlinks in the two older fields")]
-    fn symlink(&mut self, output: &OutputPath, target: String, wanted: Wanted) {
+    fn symlink(&mut self, output: &OutputPath, found: Found, wanted: Wanted) -> Result<(), Failure> {
+        let properties = properties::of(&found, &self.command.output_properties);
+        let Found::Symlink { target, .. } = found else { return Ok(()) };
+        let wrong = |problem: String| Failure::Output { path: output.requested.clone(), problem };
+        let target = target
+            .into_string()
+            .map_err(|target| wrong(format!("is a symlink to `{}`, which is not UTF-8", escaped(&target))))?;
+        match (wanted, self.leads_to_a_directory(&output.path, &target)) {
+            (Wanted::File, Some(true)) => {
+                return Err(wrong(format!(
+                    "is a symlink to the directory `{target}`, and `output_files` promised a file"
+                )));
+            }
+            (Wanted::Directory, Some(false)) => {
+                let problem = "and `output_directories` promised a directory";
+                return Err(wrong(format!("is a symlink to `{target}`, which is none, {problem}")));
+            }
+            _ => {}
+        }
         let result = &mut self.gathered.result;
-        let link = wire::OutputSymlink { path: output.requested.clone(), target, node_properties: None };
+        let link = wire::OutputSymlink {
+            path: output.requested.clone(),
+            target,
+            node_properties: properties.map(|p| p.to_wire()),
+        };
         match wanted {
             Wanted::Any => result.output_symlinks.push(link),
             Wanted::File => result.output_file_symlinks.push(link),
             Wanted::Directory => result.output_directory_symlinks.push(link),
         }
+        Ok(())
+    }
+
+    /// Whether what a symlink points to is a directory; nothing where it is not there, or outside of the input root.
+    fn leads_to_a_directory(&self, link: &RelPath, target: &str) -> Option<bool> {
+        let (mut at, mut target) = (link.parent()?, target.to_owned());
+        for _ in 0..LINKS_MAX {
+            let path = at.join(&target).ok()?;
+            match self.layers.find(path.segments()).ok()?? {
+                Found::Directory(_) => return Some(true),
+                Found::Symlink { target: next, .. } => (at, target) = (path.parent()?, next.into_string().ok()?),
+                _ => return Some(false),
+            }
+        }
+        None
     }
 
     /// The digest and the executable bit of a file; one that was written joins the blobs to store.
@@ -198,104 +230,14 @@ impl Gather<'_> {
             _ => Err(unreadable(output, &io::ErrorKind::InvalidInput.into())),
         }
     }
-
-    fn directory(&mut self, output: &OutputPath, directory: &Merged) -> Result<(), Failure> {
-        let mut all = BTreeMap::new();
-        let root = self.tree(output, directory, &mut all, 1)?;
-        let mut wire = wire::OutputDirectory {
-            path: output.requested.clone(),
-            // REAPI 2.2: true only where parents come before their children, each once.
-            is_topologically_sorted: true,
-            ..Default::default()
-        };
-        if self.command.directory_format != DirectoryFormat::Directory {
-            wire.tree_digest = Some(self.keep(encode_tree(&root, &all)).to_wire());
-        }
-        if self.command.directory_format != DirectoryFormat::Tree {
-            for directory in all.values() {
-                self.keep(directory.encode());
-            }
-            wire.root_directory_digest = Some(self.keep(root.encode()).to_wire());
-        }
-        self.gathered.result.output_directories.push(wire);
-        Ok(())
-    }
-
-    fn keep(&mut self, bytes: Vec<u8>) -> Digest {
-        let digest = Digest::of(self.function, &bytes);
-        self.gathered.blobs.push((digest, Blob::Bytes(Bytes::from(bytes))));
-        digest
-    }
-
-    fn tree(
-        &mut self,
-        output: &OutputPath,
-        merged: &Merged,
-        all: &mut BTreeMap<Digest, Directory>,
-        level: usize,
-    ) -> Result<Directory, Failure> {
-        let wrong = |problem: String| Failure::Output { path: output.requested.clone(), problem };
-        if level > OUTPUT_LEVELS_MAX {
-            return Err(wrong(format!("is more than {OUTPUT_LEVELS_MAX} directories deep")));
-        }
-        let mut directory = Directory::default();
-        for name in self.layers.names(merged).map_err(|e| unreadable(output, &e))? {
-            let Some(found) = self.layers.child(merged, &name).map_err(|e| unreadable(output, &e))? else { continue };
-            let name = name.to_str().ok_or_else(|| {
-                wrong(format!("holds `{}`, whose name is not UTF-8; REAPI cannot say it", name.to_string_lossy()))
-            })?;
-            let node = match found {
-                Found::Special(kind) => return Err(wrong(format!("holds `{name}`, a {kind}"))),
-                Found::Symlink(None) => {
-                    return Err(wrong(format!("holds `{name}`, a symlink whose target is not UTF-8")));
-                }
-                Found::Symlink(Some(target)) => Node::Symlink { target },
-                Found::Directory(merged) => {
-                    let child = self.tree(output, &merged, all, level + 1)?;
-                    let digest = Digest::of(self.function, &child.encode());
-                    all.insert(digest, child);
-                    Node::Directory { digest }
-                }
-                file => {
-                    let (digest, executable) = self.file(output, file)?;
-                    Node::File { digest, executable }
-                }
-            };
-            directory.insert(name, node).map_err(|e| wrong(e.to_string()))?;
-        }
-        Ok(directory)
-    }
-
-    /// REAPI, `Command.output_node_properties`: only what was asked for.
-    fn properties(&self, found: &Found) -> Option<wire::NodeProperties> {
-        if self.command.output_properties.is_empty() {
-            return None;
-        }
-        let metadata: Option<&Metadata> = match found {
-            Found::Written { metadata, .. } => Some(metadata),
-            _ => None,
-        };
-        let mut properties = wire::NodeProperties::default();
-        for property in &self.command.output_properties {
-            match property {
-                Property::Mtime => {
-                    properties.mtime = Some(protobuf::Timestamp {
-                        seconds: metadata.map_or(MTIME_SECONDS, MetadataExt::mtime),
-                        nanos: metadata.and_then(|m| i32::try_from(m.mtime_nsec()).ok()).unwrap_or(0),
-                    });
-                }
-                Property::UnixMode => {
-                    let input = if matches!(found, Found::Input { executable: true, .. }) { 0o555 } else { 0o444 };
-                    let value = metadata.map_or(input, |m| m.permissions().mode() & 0o7777);
-                    properties.unix_mode = Some(protobuf::UInt32Value { value });
-                }
-            }
-        }
-        Some(properties)
-    }
 }
 
+/// What cannot be read is the store's trouble, except a path that no call takes: the command has made it.
 fn unreadable(output: &OutputPath, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::InvalidFilename {
+        let problem = "has paths of more than 4,096 bytes, which Linux cannot open".to_owned();
+        return Failure::Output { path: output.requested.clone(), problem };
+    }
     Failure::Store {
         doing: "reading the outputs",
         source: StoreError::Io(io::Error::new(error.kind(), format!("{}: {error}", output.requested))),

@@ -22,7 +22,8 @@ pub(crate) struct Layers {
 /// One directory of the merged view.
 #[derive(Clone, Debug)]
 pub(crate) struct Merged {
-    upper: Option<PathBuf>,
+    /// Where it lies, if the command has touched it.
+    pub upper: Option<PathBuf>,
     lower: Option<Arc<Subtree>>,
 }
 
@@ -35,8 +36,8 @@ pub(crate) enum Found {
     Input { digest: lre_model::Digest, executable: bool },
     /// A directory.
     Directory(Merged),
-    /// A symlink; `None`: its target is not UTF-8, so REAPI cannot say it.
-    Symlink(Option<String>),
+    /// A symlink, one of the inputs or one that was made. A target that is not UTF-8 cannot be said in REAPI.
+    Symlink { target: OsString, metadata: Option<Box<Metadata>> },
     /// A socket, a pipe, a device.
     Special(&'static str),
 }
@@ -101,7 +102,8 @@ impl Layers {
         } else if kind.is_file() {
             Found::Written { path, metadata: Box::new(metadata) }
         } else if kind.is_symlink() {
-            Found::Symlink(std::fs::read_link(&path)?.into_os_string().into_string().ok())
+            let target = std::fs::read_link(&path)?.into_os_string();
+            Found::Symlink { target, metadata: Some(Box::new(metadata)) }
         } else if kind.is_char_device() && metadata.rdev() == 0 {
             return Ok(None);
         } else if kind.is_socket() {
@@ -121,7 +123,7 @@ fn below(directory: &Arc<Subtree>, name: &str) -> Option<Found> {
         Node::Directory { digest } => {
             Found::Directory(Merged { upper: None, lower: directory.child(digest).map(Arc::clone) })
         }
-        Node::Symlink { target } => Found::Symlink(Some(target.clone())),
+        Node::Symlink { target } => Found::Symlink { target: OsString::from(target), metadata: None },
     })
 }
 

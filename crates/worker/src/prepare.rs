@@ -169,19 +169,14 @@ impl Directories {
     }
 
     /// Those that are below no other.
-    fn outermost(self) -> BTreeSet<String> {
-        let mut outermost = BTreeSet::new();
-        for directory in &self.all {
-            let below =
-                |other: &String| directory.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/'));
-            if !self.all.contains(".") && !self.all.iter().any(below) {
-                outermost.insert(directory.clone());
-            }
-        }
+    fn outermost(mut self) -> BTreeSet<String> {
         if self.all.contains(".") {
-            outermost.insert(".".to_owned());
+            return BTreeSet::from([".".to_owned()]);
         }
-        outermost
+        // By their ancestors and not by each other: there may be ten thousand.
+        let all = std::mem::take(&mut self.all);
+        let below = |directory: &&String| directory.match_indices('/').any(|(end, _)| all.contains(&directory[..end]));
+        all.iter().filter(|directory| !below(directory)).cloned().collect()
     }
 }
 

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void check(int ok, const char *what) {
@@ -79,6 +81,29 @@ int main(int argc, char **argv) {
             char path[4096];
             puts(getcwd(path, sizeof path));
             fflush(stdout);
+        } else if (!strcmp(op, "times")) {
+            struct timeval time[2] = {{.tv_sec = atol(NEXT)}};
+            time[1] = time[0];
+            const char *path = NEXT;
+            check(!lutimes(path, time), path);
+        } else if (!strcmp(op, "socket")) {
+            struct sockaddr_un at = {.sun_family = AF_UNIX};
+            strncpy(at.sun_path, NEXT, sizeof at.sun_path - 1);
+            check(!bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, sizeof at), op);
+        } else if (!strcmp(op, "deep")) {
+            /* So many folders `d` in one another, from here on. */
+            for (int left = atoi(NEXT); left > 0; left--) check(!mkdir("d", 0755) && !chdir("d"), op);
+        } else if (!strcmp(op, "flood")) {
+            static char line[1 << 16];
+            memset(line, 'x', sizeof line);
+            for (long left = atol(NEXT); left > 0; left -= sizeof line) check(fwrite(line, sizeof line, 1, stdout) == 1, op);
+            fflush(stdout);
+        } else if (!strcmp(op, "stdin")) {
+            char byte;
+            printf("stdin %zd\n", read(0, &byte, 1));
+            fflush(stdout);
+        } else if (!strcmp(op, "stop")) {
+            return 0;
         } else if (!strcmp(op, "hang")) {
             for (;;) pause();
         } else if (!strcmp(op, "daemon")) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use world::{F, In, World, command, result};
 
-/// PROTOCOL 70 to 72, 76, 77: parents of outputs exist, each kind of output is found, what is missing
+/// PROTOCOL 70, 71, 72, 76, 77: parents of outputs exist, each kind of output is found, what is missing
 /// is left out, a dangling symlink is an output like another.
 #[tokio::test]
 async fn outputs_of_all_kinds_are_collected() {
@@ -73,7 +73,7 @@ async fn outputs_of_all_kinds_are_collected() {
     assert!(result.execution_metadata.as_ref().unwrap().worker.starts_with("lre"));
 }
 
-/// An output directory that already holds inputs shows both, without what was removed.
+/// PROTOCOL 71, 79: an output directory that already holds inputs shows both, without what was removed.
 #[tokio::test]
 async fn outputs_and_inputs_are_merged() {
     let world = World::new().await;
@@ -132,7 +132,7 @@ async fn outputs_and_inputs_are_merged() {
     assert_eq!(world.text(changed.as_ref()).await, "before");
 }
 
-/// PROTOCOL 67 to 69: the environment is what was sent and the policy's names; the command starts in
+/// PROTOCOL 68, 69, 71: the environment is what was sent and the policy's names; the command starts in
 /// its working directory, and outputs are seen from there.
 #[tokio::test]
 async fn commands_start_where_and_as_they_should() {
@@ -155,7 +155,7 @@ async fn commands_start_where_and_as_they_should() {
     assert!(matches!(outcome.failure, Some(Failure::Invalid(i)) if i.field == "command.working_directory"));
 }
 
-/// PROTOCOL 58 to 61: how commands end badly, and what is left of them.
+/// PROTOCOL 58, 59, 60, 61: how commands end badly, and what is left of them.
 #[tokio::test]
 async fn commands_that_end_badly_leave_their_evidence() {
     let world = World::new().await;
@@ -183,7 +183,7 @@ async fn commands_that_end_badly_leave_their_evidence() {
     assert!(matches!(outcome.failure, Some(Failure::Cancelled)));
 }
 
-/// PROTOCOL 73 and REAPI: outputs of the wrong kind are told, with their path.
+/// PROTOCOL 73, bad input: outputs of the wrong kind are told, with their path.
 #[tokio::test]
 #[expect(deprecated, reason = "the two older fields promise a type")]
 async fn outputs_of_the_wrong_kind_are_told() {
@@ -208,7 +208,7 @@ async fn outputs_of_the_wrong_kind_are_told() {
     assert!(matches!(&outcome.failure, Some(Failure::Output { path, .. }) if path == "a/b"), "{outcome:?}");
 }
 
-/// A file name that is not UTF-8 cannot be said in the API: an error that names it, not a lost file.
+/// PROTOCOL 71, bad input: a file name that is not UTF-8 cannot be said in the API: an error that names it, not a lost file.
 #[tokio::test]
 async fn names_that_are_not_text_are_told() {
     use std::ffi::CString;
@@ -231,5 +231,5 @@ async fn names_that_are_not_text_are_told() {
     let world = World { toolchain: Toolchain { digest: imported.digest, ..world.toolchain.clone() }, ..world };
     let outcome = world.run(&[], command(&["odd"], &["d"])).await;
     let Some(Failure::Output { path, problem }) = &outcome.failure else { panic!("{outcome:?}") };
-    assert!(path == "d" && problem.contains("UTF-8"), "{problem}");
+    assert!(path == "d" && problem.contains(r"`\xff\xfe`, whose name is not UTF-8"), "{problem}");
 }

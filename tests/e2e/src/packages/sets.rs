@@ -114,6 +114,27 @@ pub(super) const SETS: &[Set] = &[
     },
     // recc, trexe, casupload, casdownload and buildbox-casd. No base: they run from their folder, on the machine as it is.
     Set { name: "buildbox", suite: "forky", base: false, wanted: &["buildbox"], alone: &[] },
+    // Compilers behind a compiler cache, for the HTTP cache.
+    Set { name: "ccache", suite: "bookworm", base: true, wanted: &["ccache", "gcc", "libc6-dev"], alone: &[] },
+    // Python and what BuildStream needs of it that Debian has; see `wheels::buildstream` for the rest.
+    Set {
+        name: "buildstream",
+        suite: "bookworm",
+        base: true,
+        wanted: &[
+            "bubblewrap",
+            "python3",
+            "python3-click",
+            "python3-jinja2",
+            "python3-packaging",
+            "python3-pluginbase",
+            "python3-psutil",
+            "python3-ruamel.yaml",
+            "python3-typing-extensions",
+            "python3-ujson",
+        ],
+        alone: &[],
+    },
     // The oldest Nix with flakes that Debian has; and one as the design asks for (2.19 or later).
     Set { name: "nix-2.8", suite: "bookworm", base: true, wanted: NIX, alone: &[] },
     Set { name: "nix-2.26", suite: "trixie", base: true, wanted: NIX, alone: &[] },
