@@ -183,8 +183,26 @@ pub async fn tool(job: &Job<'_>, tool: &str, arguments: &[String], record: &mut 
             },
         )
         .collect();
-    let given = job.act(&words, inputs, &seen, false).await?;
+    let mut command = vec![job.program.clone()];
+    command.extend(seen.words(&words));
+    let changed: Vec<_> = written.iter().filter(|path| job.roots.directory().join(path).is_file()).collect();
+    let command = changing(job, &changed, command);
+    let given = job.act_with(command, inputs, &seen, false).await?;
     finish(job, &seen, &closure.foreign, given, record).await
+}
+
+/// Inputs are read-only files, and `ranlib` and `strip` write to theirs. Where the toolchain has no shell, they say so.
+fn changing(job: &Job<'_>, changed: &[&String], command: Vec<String>) -> Vec<String> {
+    let tools = &job.pinned.toolchain.tools;
+    let Some(shell) = tools.get("sh").or_else(|| tools.get("bash")).filter(|_| !changed.is_empty()) else {
+        return command;
+    };
+    let script =
+        format!("n={}; while [ $n -gt 0 ]; do chmod u+w \"$1\"; shift; n=$((n-1)); done; exec \"$@\"", changed.len());
+    let mut all = vec![shell.clone(), "-c".to_owned(), script, "sh".to_owned()];
+    all.extend(changed.iter().map(|path| job.roots.argument(path)));
+    all.extend(command);
+    all
 }
 
 fn tool_outputs(tool: &str, arguments: &[String]) -> Result<Vec<String>, Problem> {

@@ -163,6 +163,14 @@ pub(super) const SETS: &[Set] = &[
         wanted: &["clang-14", "lld-14", "llvm-14", "libc++-14-dev", "libc++abi-14-dev", "libc6-dev"],
         alone: &[],
     },
+    // CMake and its two builders on a machine without any compiler; and a project of others.
+    Set {
+        name: "cmake",
+        suite: "bookworm",
+        base: true,
+        wanted: &["cmake", "ninja-build", "make", "googletest"],
+        alone: &[],
+    },
     Set { name: "musl", suite: "bookworm", base: true, wanted: &["musl-tools", "gcc"], alone: &[] },
 ];
 
