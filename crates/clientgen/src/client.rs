@@ -1,7 +1,7 @@
 //! The clients for which files are generated: a closed set, each with what is committed, what is of one user, and the
 //! line that a file of the project's own needs.
 use crate::choice::Choice;
-use crate::{Options, Unsuitable, bazel, buildstream, pants, recc};
+use crate::{Options, Unsuitable, bazel, buildstream, cmake, make, pants, recc};
 use lre_toolchain::LockFile;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +14,10 @@ pub enum Client {
     Bazel,
     /// BuildStream 2.
     Buildstream,
+    /// CMake, by way of `lre cc`.
+    Cmake,
+    /// make and `configure`, by way of `lre cc`.
+    Make,
     /// Pants 2.
     Pants,
     /// recc, the compiler launcher of BuildBox.
@@ -46,7 +50,7 @@ pub struct Import {
 
 impl Client {
     /// In order of their names.
-    pub const ALL: [Self; 4] = [Self::Bazel, Self::Buildstream, Self::Pants, Self::Recc];
+    pub const ALL: [Self; 6] = [Self::Bazel, Self::Buildstream, Self::Cmake, Self::Make, Self::Pants, Self::Recc];
 
     /// As `--client` takes it.
     #[must_use]
@@ -54,6 +58,8 @@ impl Client {
         match self {
             Self::Bazel => "bazel",
             Self::Buildstream => "buildstream",
+            Self::Cmake => "cmake",
+            Self::Make => "make",
             Self::Pants => "pants",
             Self::Recc => "recc",
         }
@@ -66,19 +72,23 @@ impl Client {
         match self {
             Self::Bazel => bazel::RC,
             Self::Buildstream => buildstream::LOCAL,
+            Self::Cmake => cmake::FILE,
+            Self::Make => make::FILE,
             Self::Pants => pants::CONFIG,
             Self::Recc => recc::CONFIG,
         }
     }
 
-    /// The file of one user, in the workspace; never committed.
+    /// The file of one user, in the workspace; never committed. None for those that are started by `lre`, which knows
+    /// where the server is.
     #[must_use]
-    pub const fn local_file(self) -> &'static str {
+    pub const fn local_file(self) -> Option<&'static str> {
         match self {
-            Self::Bazel => bazel::LOCAL_RC,
-            Self::Buildstream => buildstream::LOCAL,
-            Self::Pants => pants::LOCAL,
-            Self::Recc => recc::LOCAL,
+            Self::Bazel => Some(bazel::LOCAL_RC),
+            Self::Buildstream => Some(buildstream::LOCAL),
+            Self::Cmake | Self::Make => None,
+            Self::Pants => Some(pants::LOCAL),
+            Self::Recc => Some(recc::LOCAL),
         }
     }
 
@@ -92,12 +102,14 @@ impl Client {
             Self::Bazel => bazel::files(lock, options),
             // Its sandboxes are whole root file systems that it stages itself.
             Self::Buildstream => Ok(BTreeMap::new()),
+            Self::Cmake => cmake::files(&choice),
+            Self::Make => make::files(&choice),
             Self::Pants => Ok(pants::files(&choice)),
             Self::Recc => Ok(recc::files(&choice)),
         }
     }
 
-    /// The text of [`Client::local_file`]: nothing in it may influence an action digest. With a token in it, it must be
+    /// The text of [`Client::local_file`], empty where there is none: nothing in it may influence an action digest. With a token in it, it must be
     /// readable for its owner only.
     ///
     /// # Errors
@@ -111,6 +123,7 @@ impl Client {
                 Ok(bazel::local_rc(&address, options.prefix.as_deref()))
             }
             Self::Buildstream => Ok(buildstream::local(&at.tcp_for(self)?)),
+            Self::Cmake | Self::Make => Ok(String::new()),
             Self::Pants => Ok(pants::local(&at.tcp_for(self)?, at.token.as_deref())),
             Self::Recc => recc::local(at),
         }
@@ -122,7 +135,7 @@ impl Client {
         match self {
             Self::Bazel => Some(Import { file: ".bazelrc", line: bazel::IMPORT_LINE, known_by: bazel::RC }),
             // They are told on the command line or by the environment.
-            Self::Buildstream | Self::Pants | Self::Recc => None,
+            Self::Buildstream | Self::Cmake | Self::Make | Self::Pants | Self::Recc => None,
         }
     }
 
@@ -135,6 +148,8 @@ impl Client {
                 format!("bazel build {flag}//...")
             }
             Self::Buildstream => format!("bst --config {} build ELEMENT", buildstream::LOCAL),
+            Self::Cmake => format!("cmake -S . -B build --toolchain {} && cmake --build build", cmake::FILE),
+            Self::Make => format!(". ./{} && make", make::FILE),
             Self::Pants => format!("PANTS_CONFIG_FILES=\"+['{}', '{}']\" pants ...", pants::CONFIG, pants::LOCAL),
             Self::Recc => format!(". ./{}; recc /PATH/TO/COMPILER -c FILE", recc::LOCAL),
         }

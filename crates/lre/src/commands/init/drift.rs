@@ -45,7 +45,7 @@ pub fn of_server(lock: &LockFile, plan: &Plan, clients: &[Client], context: &Con
     let advertised = block_on(async { Ok(context.connect().await?.toolchains().await?) })?;
     let mut problems = advertised.map_or_else(Vec::new, |advertised| lacking(lock, &advertised));
     if let Some(tcp) = instance.and_then(|instance| instance.tcp) {
-        for file in clients.iter().map(|client| client.local_file()) {
+        for file in clients.iter().filter_map(|client| client.local_file()) {
             let local = plan.present(file)?.unwrap_or_default();
             problems.extend(elsewhere(file, &local, &tcp.to_string()));
         }

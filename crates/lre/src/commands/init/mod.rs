@@ -151,7 +151,7 @@ fn local(
 ) -> Result<(), Problem> {
     let mut addresses = addresses(plan.workspace(), context);
     for client in clients {
-        let path = client.local_file();
+        let Some(path) = client.local_file() else { continue };
         let present = plan.present(path)?.unwrap_or_default();
         // Who asked for the token once need not ask again.
         let wanted = args.token || present.contains("Bearer ");

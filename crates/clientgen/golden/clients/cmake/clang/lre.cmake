@@ -1,0 +1,39 @@
+# Generated from lre.lock; do not edit. `lre init --check` says whether it has drifted.
+#
+# Used with: cmake -S . -B build --toolchain lre.cmake
+# Compilers are run by `lre cc`, in the sandbox. What this machine has installed is not looked at.
+#
+# The toolchain `clang`, clang version 18.1.3, is made up of:
+# blake3/e2b015c20b14ab2b577e22e94a26bc01b4f55beaa1f663134bc2eaea84adff30/5 at /lre/toolchains/e2b015c20b14ab2b577e22e94a26bc01b4f55beaa1f663134bc2eaea84adff30
+# AR=/lre/toolchains/e2b015c20b14ab2b577e22e94a26bc01b4f55beaa1f663134bc2eaea84adff30/bin/ar
+# CC=/lre/toolchains/e2b015c20b14ab2b577e22e94a26bc01b4f55beaa1f663134bc2eaea84adff30/bin/cc
+# CXX=/lre/toolchains/e2b015c20b14ab2b577e22e94a26bc01b4f55beaa1f663134bc2eaea84adff30/bin/c++
+# LD=/lre/toolchains/e2b015c20b14ab2b577e22e94a26bc01b4f55beaa1f663134bc2eaea84adff30/bin/ld
+# PATH=/lre/toolchains/e2b015c20b14ab2b577e22e94a26bc01b4f55beaa1f663134bc2eaea84adff30/bin
+
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+find_program(LRE_PROGRAM lre)
+if(NOT LRE_PROGRAM)
+  message(FATAL_ERROR "lre is not on the PATH: the compilers of this project are run by it")
+endif()
+if(NOT DEFINED ENV{LRE_CMAKE_TOOLS})
+  set(ENV{LRE_CMAKE_TOOLS} "${CMAKE_BINARY_DIR}/lre-tools")
+endif()
+string(REPLACE "'" "'\\''" lre_program "${LRE_PROGRAM}")
+string(REPLACE "'" "'\\''" lre_lock "${CMAKE_CURRENT_LIST_DIR}/lre.lock")
+foreach(lre_tool IN ITEMS cc c++ ar ld)
+  file(WRITE "${CMAKE_BINARY_DIR}/CMakeFiles/lre/${lre_tool}"
+    "#!/bin/sh\nexec '${lre_program}' cc --lock '${lre_lock}' ${lre_tool} \"$@\"\n")
+  file(COPY "${CMAKE_BINARY_DIR}/CMakeFiles/lre/${lre_tool}" DESTINATION "$ENV{LRE_CMAKE_TOOLS}"
+    FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
+endforeach()
+set(CMAKE_C_COMPILER "$ENV{LRE_CMAKE_TOOLS}/cc")
+set(CMAKE_CXX_COMPILER "$ENV{LRE_CMAKE_TOOLS}/c++")
+set(CMAKE_AR "$ENV{LRE_CMAKE_TOOLS}/ar")
+set(CMAKE_LINKER "$ENV{LRE_CMAKE_TOOLS}/ld")
+
+# Headers, libraries and packages of this machine are not the toolchain's. Further places: -DCMAKE_FIND_ROOT_PATH=...
+list(APPEND CMAKE_FIND_ROOT_PATH "${CMAKE_CURRENT_LIST_DIR}" "${CMAKE_BINARY_DIR}")
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
