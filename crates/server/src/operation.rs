@@ -420,7 +420,7 @@ mod tests {
         Arc::new(Answer::refused(&tonic::Status::cancelled("over")))
     }
 
-    /// PROTOCOL, 54: kept for a while, then NOT_FOUND; never without bound.
+    /// PROTOCOL 54: kept for a while, then NOT_FOUND; never without bound.
     #[tokio::test(start_paused = true)]
     async fn finished_operations_are_kept_for_ten_minutes() {
         let operations = Operations::default();

@@ -349,7 +349,7 @@ mod tests {
         Digest::of(DigestFunction::Sha256, bytes)
     }
 
-    /// PROTOCOL, 51: one violation for each, by the name under which it is uploaded.
+    /// PROTOCOL 51: one violation for each, by the name under which it is uploaded.
     #[test]
     fn every_missing_blob_is_named() {
         let blobs = [digest(b"a"), Digest::of(DigestFunction::Blake3, b"b")];

@@ -279,7 +279,7 @@ mod tests {
         assert_eq!((hold.digests().len(), missing.len()), (2 + 4 + 2, 0), "two messages, four directories, two files");
     }
 
-    /// PROTOCOL, 51: everything that is missing is named, also below a directory that is there, and
+    /// PROTOCOL 51: everything that is missing is named, also below a directory that is there, and
     /// also what was there the last time.
     #[tokio::test]
     async fn all_that_is_missing_is_named() {

@@ -32,7 +32,7 @@ fn tampering_reaches_copies_only() {
     }
 }
 
-/// The next action finds all inputs, as they were, and nothing else.
+/// PROTOCOL 79: the next action finds all inputs, as they were, and nothing else.
 #[test]
 fn the_next_action_sees_a_clean_tree() {
     for mut world in everyone() {

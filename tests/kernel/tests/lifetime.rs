@@ -16,7 +16,7 @@ fn start_tree(world: &mut World, tag: &str, timeout: Duration) -> u64 {
     id
 }
 
-/// A daemon (two forks, a session of its own, deaf to SIGTERM and SIGHUP, stdout open) neither
+/// PROTOCOL 59: a daemon (two forks, a session of its own, deaf to SIGTERM and SIGHUP, stdout open) neither
 /// outlives its command nor delays its end, and is counted.
 #[test]
 fn a_daemon_ends_with_its_command() {
@@ -120,7 +120,7 @@ fn nothing_idle_survives_either() {
     }
 }
 
-/// A program that dies by its own signal dies by that signal: it is not pid 1, which the kernel
+/// PROTOCOL 60: a program that dies by its own signal dies by that signal: it is not pid 1, which the kernel
 /// protects. (Elsewhere this failure became a cached success.)
 #[test]
 fn a_signal_to_oneself_kills() {

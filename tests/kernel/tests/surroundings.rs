@@ -23,7 +23,7 @@ fn identity_is_constant() {
     }
 }
 
-/// The environment is what the plan says, to the byte and in its order.
+/// PROTOCOL 68: the environment is what the plan says, to the byte and in its order.
 #[test]
 fn the_environment_is_as_given() {
     for mut world in everyone() {
@@ -89,7 +89,7 @@ fn processes_are_bounded() {
     }
 }
 
-/// 127 when there is no such program, 126 when it cannot be executed; stderr says why.
+/// PROTOCOL 61, 67, bad input: 127 when there is no such program, 126 when it cannot be executed; stderr says why.
 #[test]
 fn a_command_that_cannot_start_says_why() {
     for mut world in everyone() {
@@ -113,7 +113,7 @@ fn a_command_that_cannot_start_says_why() {
     }
 }
 
-/// A name without a slash is looked up in the command's PATH, relative entries and a relative
+/// PROTOCOL 67: a name without a slash is looked up in the command's PATH, relative entries and a relative
 /// program start at the working directory (REAPI 2.3, `Command.arguments`).
 #[test]
 fn programs_are_found_as_the_api_says() {
@@ -181,7 +181,7 @@ fn output_files_are_new_and_private() {
     }
 }
 
-/// The times and what was used are told, of the command and the children it waited for.
+/// PROTOCOL 82: the times and what was used are told, of the command and the children it waited for.
 #[test]
 fn usage_is_told() {
     for mut world in everyone() {

@@ -8,8 +8,7 @@ use lre_testkit::Call;
 use std::time::Duration;
 use tonic::Code;
 
-/// 53: stage and action digest in every message, `done` with COMPLETED, then the end of the stream.
-/// 52: one name, not empty.
+/// PROTOCOL 52, 53: stage and action digest in every message under one name, `done` with COMPLETED, then the end of the stream.
 #[tokio::test]
 async fn an_execution_tells_its_stages() {
     let world = World::new().await;
@@ -30,7 +29,7 @@ async fn an_execution_tells_its_stages() {
     assert_eq!(result.execution_metadata.unwrap().worker, "scripted");
 }
 
-/// 53: who waits for a slot is told so.
+/// PROTOCOL 53: who waits for a slot is told so.
 #[tokio::test]
 async fn an_execution_without_a_slot_is_queued() {
     let world = World::with(Setting { slots: 1, ..Setting::default() }).await;
@@ -44,7 +43,7 @@ async fn an_execution_without_a_slot_is_queued() {
     assert_eq!(response(&all(first).await).status.unwrap().code, 0);
 }
 
-/// 48: the second Execute is a hit, and says so. HOUSE 5: one look, and nothing is read for it.
+/// PROTOCOL 48: the second Execute is a hit, and says so. HOUSE 5: one look, and nothing is read for it.
 #[tokio::test]
 async fn a_hit_is_one_message_and_one_look() {
     let world = World::new().await;
@@ -60,7 +59,7 @@ async fn a_hit_is_one_message_and_one_look() {
     assert_eq!(world.executor.log().started.len(), 1);
 }
 
-/// 44: a result whose blobs are gone is no result: it is executed again.
+/// PROTOCOL 44, 48: a result whose blobs are gone is no result: it is executed again.
 #[tokio::test]
 async fn a_hit_without_its_blobs_is_a_miss() {
     let world = World::new().await;
@@ -73,7 +72,7 @@ async fn a_hit_without_its_blobs_is_a_miss() {
     assert_eq!(world.text(second.result.unwrap().stdout_digest.as_ref()).await, "hello");
 }
 
-/// 49: skip_cache_lookup runs again, and its result replaces the older one.
+/// PROTOCOL 49: skip_cache_lookup runs again, and its result replaces the older one.
 #[tokio::test]
 async fn skip_cache_lookup_runs_again_and_overwrites() {
     let world = World::new().await;
@@ -86,7 +85,7 @@ async fn skip_cache_lookup_runs_again_and_overwrites() {
     assert!(world.run(request(action)).await.unwrap().cached_result);
 }
 
-/// 50: do_not_cache: not remembered.
+/// PROTOCOL 50: do_not_cache: not remembered.
 #[tokio::test]
 async fn do_not_cache_is_not_remembered() {
     let world = World::new().await;
@@ -98,7 +97,7 @@ async fn do_not_cache_is_not_remembered() {
     assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none());
 }
 
-/// 60: a non-zero exit is an answer with status OK and all of its output, and is not remembered.
+/// PROTOCOL 60: a non-zero exit is an answer with status OK and all of its output, and is not remembered.
 #[tokio::test]
 async fn a_failing_command_is_answered_and_not_remembered() {
     let world = World::new().await;
@@ -113,7 +112,7 @@ async fn a_failing_command_is_answered_and_not_remembered() {
     assert_eq!(world.executor.log().started.len(), 2);
 }
 
-/// 58: too slow: DEADLINE_EXCEEDED with what there is of a result; a reason and a hint (65).
+/// PROTOCOL 58, 65: too slow is DEADLINE_EXCEEDED with what there is of a result, a reason and a hint.
 #[tokio::test]
 async fn a_slow_command_comes_back_with_its_output_so_far() {
     let world = World::new().await;
@@ -146,7 +145,7 @@ async fn a_greedy_command_comes_back_with_its_limit() {
     assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none());
 }
 
-/// 73: an output of the wrong kind.
+/// PROTOCOL 73: an output of the wrong kind is a FAILED_PRECONDITION that names it.
 #[tokio::test]
 async fn a_wrong_output_is_a_failed_precondition() {
     let world = World::new().await;
@@ -157,7 +156,7 @@ async fn a_wrong_output_is_a_failed_precondition() {
     assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none());
 }
 
-/// 45, 65: hints are followed, also for a hit.
+/// PROTOCOL 45, 65: hints are followed, also for a hit.
 #[tokio::test]
 async fn stdout_is_inlined_where_it_is_asked_for() {
     let world = World::new().await;
@@ -171,7 +170,7 @@ async fn stdout_is_inlined_where_it_is_asked_for() {
     assert_eq!(world.run(request(action)).await.unwrap().result.unwrap().stdout_raw, b"");
 }
 
-/// A bug of ours costs one action and not a slot, and not the server.
+/// PROTOCOL 52, bad input: a bug of ours stands in the response; it costs one action and not a slot, and not the server.
 #[tokio::test]
 async fn a_broken_executor_gives_its_slot_back() {
     let world = World::with(Setting { slots: 1, ..Setting::default() }).await;
@@ -206,7 +205,7 @@ async fn the_default_toolchain_keys_the_result() {
     assert!(world.memory.get(ActionDigest(named)).await.unwrap().is_some(), "a named toolchain is in the digest");
 }
 
-/// 84: BLAKE3 from the action to the answer.
+/// PROTOCOL 84: BLAKE3 from the action to the answer.
 #[tokio::test]
 async fn blake3_is_spoken_end_to_end() {
     let world = World::new().await;

@@ -106,7 +106,7 @@ async fn a_tree_that_a_client_uploaded_needs_no_peer() {
     assert!(refused(&world, wrong).await.contains("write `lre-toolchain` instead of `lre-rootfs`"));
 }
 
-/// PROTOCOL, 63: at once, never queued, with what was tried. A peer that is down costs one look in a while.
+/// PROTOCOL 63, bad input: at once, never queued, with what was tried. A peer that is down costs one look in a while.
 #[tokio::test]
 async fn a_peer_that_is_down_is_named_and_not_asked_again() {
     let tree = tree();

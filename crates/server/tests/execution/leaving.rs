@@ -9,7 +9,7 @@ fn long() -> Setting {
     Setting { grace: Duration::from_secs(3600), ..Setting::default() }
 }
 
-/// HOUSE 6: a client that goes away cancels what only it wanted.
+/// PROTOCOL 55: a client that goes away cancels what only it wanted.
 #[tokio::test]
 async fn hanging_up_cancels_what_only_this_client_wanted() {
     let world = World::new().await;
@@ -35,7 +35,7 @@ async fn hanging_up_takes_what_waits_out_of_the_queue() {
     assert_eq!(world.executor.log().started, ["gate"]);
 }
 
-/// What somebody else wants goes on.
+/// PROTOCOL 56: what somebody else wants goes on when one client hangs up.
 #[tokio::test]
 async fn hanging_up_leaves_what_others_want() {
     let world = World::new().await;
@@ -68,7 +68,7 @@ async fn a_broken_connection_hangs_up_all_its_streams() {
     world.executor.until("both cancellations", |log| log.cancelled.len() == 2).await;
 }
 
-/// 54: a lost connection is not the end: the operation goes on, and its name finds it again.
+/// PROTOCOL 54: a lost connection is not the end: the operation goes on, and its name finds it again.
 #[tokio::test]
 async fn wait_execution_goes_on_after_a_lost_connection() {
     let world = World::with(long()).await;
@@ -83,7 +83,7 @@ async fn wait_execution_goes_on_after_a_lost_connection() {
     assert!(world.executor.log().cancelled.is_empty());
 }
 
-/// 54: whoever comes back after the end is told the end; a second time too.
+/// PROTOCOL 54: whoever comes back after the end is told the end; a second time too.
 #[tokio::test]
 async fn finished_operations_can_be_waited_for() {
     let world = World::with(long()).await;
@@ -99,7 +99,7 @@ async fn finished_operations_can_be_waited_for() {
     }
 }
 
-/// 54: unknown is NOT_FOUND, so that the client calls Execute again.
+/// PROTOCOL 54, bad input: unknown is NOT_FOUND, so that the client calls Execute again.
 #[tokio::test]
 async fn unknown_operations_are_not_found() {
     let world = World::new().await;

@@ -8,6 +8,7 @@ mod operations;
 mod refusals;
 mod scripted;
 mod sharing;
+mod stages;
 mod starting;
 mod stopping;
 mod storm;

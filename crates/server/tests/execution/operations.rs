@@ -7,7 +7,7 @@ use lre_proto::protobuf;
 use lre_proto::re::execution_stage::Value as Stage;
 use tonic::Code;
 
-/// 55: recc and trexe cancel on SIGINT. At once: no grace for who said so.
+/// PROTOCOL 55: recc and trexe cancel on SIGINT. At once: no grace for who said so.
 #[tokio::test]
 async fn an_operation_can_be_cancelled() {
     let setting = Setting { grace: std::time::Duration::from_secs(3600), ..Setting::default() };
@@ -24,7 +24,7 @@ async fn an_operation_can_be_cancelled() {
     assert_eq!(world.operations.clone().cancel_operation(unknown).await.unwrap_err().code(), Code::NotFound);
 }
 
-/// Cancelling one of two leaves the other one's run alone.
+/// PROTOCOL 55, 56: cancelling one of two leaves the other one's run alone.
 #[tokio::test]
 async fn cancelling_one_leaves_the_other() {
     let world = World::new().await;
@@ -38,6 +38,7 @@ async fn cancelling_one_leaves_the_other() {
     assert_eq!(response(&all(theirs).await).status.unwrap().code, 0);
 }
 
+/// PROTOCOL 55: operations are listed in pages; a page size or a token that is none is refused.
 #[tokio::test]
 async fn operations_are_listed_in_pages() {
     let world = World::new().await;
@@ -66,7 +67,7 @@ async fn operations_are_listed_in_pages() {
     }
 }
 
-/// A deleted name is unknown; the operation goes on for whoever streams it.
+/// PROTOCOL 55: a deleted name is unknown; the operation goes on for whoever streams it.
 #[tokio::test]
 async fn deleting_forgets_the_name_and_cancels_nothing() {
     let world = World::new().await;
@@ -82,6 +83,7 @@ async fn deleting_forgets_the_name_and_cancels_nothing() {
     assert_eq!(response(&all(stream).await).status.unwrap().code, 0);
 }
 
+/// PROTOCOL 55: waiting for an operation ends at its end, or when the client wants to know.
 #[tokio::test]
 async fn waiting_for_an_operation_has_a_limit() {
     let world = World::new().await;

@@ -19,7 +19,7 @@ fn inputs() -> TreeBuilder {
     TreeBuilder::new(F).file("a/b/c.h", "c").file("a/d.h", "d").file("main.c", "main")
 }
 
-/// 20, 21: malformed digests are the client's mistake, named by the field.
+/// PROTOCOL 20, 21, bad input: malformed digests are the client's mistake, named by the field.
 #[tokio::test]
 async fn malformed_digests_are_invalid() {
     let world = World::new().await;
@@ -40,7 +40,7 @@ async fn malformed_digests_are_invalid() {
     assert_eq!(world.run(asked).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
-/// 51: the action, the command, a sub-directory, a file: each is named where it alone is missing.
+/// PROTOCOL 51: the action, the command, a sub-directory, a file: each is named where it alone is missing.
 #[tokio::test]
 async fn each_missing_blob_is_named() {
     let world = World::new().await;
@@ -58,7 +58,7 @@ async fn each_missing_blob_is_named() {
     assert_eq!(world.run(request(built.action)).await.unwrap().status.unwrap().code, 0);
 }
 
-/// 51: all missing blobs at once, whatever their kind, each once.
+/// PROTOCOL 51: all missing blobs at once, whatever their kind, each once.
 #[tokio::test]
 async fn all_missing_blobs_are_named_at_once() {
     let world = World::new().await;
@@ -74,7 +74,7 @@ async fn all_missing_blobs_are_named_at_once() {
     assert_eq!(named, absent.iter().map(|d| d.subject()).collect());
 }
 
-/// 51: a thousand missing files do not fit the trailers of a call, but `ExecuteResponse.status`.
+/// PROTOCOL 51, 52: a thousand missing files do not fit the trailers of a call, but `ExecuteResponse.status`.
 #[tokio::test]
 async fn very_many_missing_blobs_are_all_named() {
     let world = World::new().await;
@@ -93,7 +93,8 @@ async fn very_many_missing_blobs_are_all_named() {
     assert!(response.result.is_none() && !response.cached_result);
 }
 
-/// What can never work names its field (issue, "Bad input").
+/// PROTOCOL 71, 80, bad input: what can never work names its field: duplicate, unsorted, empty names and such with `/` or
+/// `..`, outputs that leave the input root, garbage.
 #[tokio::test]
 async fn actions_that_cannot_work_are_invalid() {
     let world = World::new().await;
@@ -136,7 +137,7 @@ async fn actions_that_cannot_work_are_invalid() {
     assert!(world.executor.log().started.is_empty());
 }
 
-/// 57: longer than the maximum is refused, with the number; zero and nothing mean the default.
+/// PROTOCOL 57: longer than the maximum is refused, with the number; zero and nothing mean the default.
 #[tokio::test]
 async fn timeouts_have_a_maximum() {
     let world = World::new().await;
@@ -152,7 +153,7 @@ async fn timeouts_have_a_maximum() {
     }
 }
 
-/// 63: an unknown property, value or toolchain is answered at once, never queued, with what is
+/// PROTOCOL 63: an unknown property, value or toolchain is answered at once, never queued, with what is
 /// installed and what to do.
 #[tokio::test]
 async fn unknown_platforms_are_refused_at_once() {
@@ -186,7 +187,7 @@ async fn unknown_platforms_are_refused_at_once() {
     assert_eq!(world.executor.log().started, ["for-ever"]);
 }
 
-/// 63 and issue, item 6: no toolchain named and no default: refused with the hint; accepted
+/// PROTOCOL 63: no toolchain named and no default: refused with the hint; accepted
 /// properties and those that are known are no obstacle.
 #[tokio::test]
 async fn no_toolchain_and_no_default_is_refused() {
@@ -219,7 +220,7 @@ async fn the_terms_of_an_action_reach_the_executor() {
     }
 }
 
-/// 64: the platform of the command counts where the action has none.
+/// PROTOCOL 64: the platform of the command counts where the action has none.
 #[tokio::test]
 #[expect(deprecated, reason = "REAPI before 2.2 has the platform in the command")]
 async fn the_platform_of_the_command_counts_too() {

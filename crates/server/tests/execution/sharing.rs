@@ -2,7 +2,7 @@
 use crate::world::*;
 use lre_proto::re::{self, execution_stage::Value as Stage};
 
-/// 56: four requests for one action, one run, four answers.
+/// PROTOCOL 56: four requests for one action, one run, four answers.
 #[tokio::test]
 async fn equal_actions_run_once() {
     let world = World::new().await;
@@ -24,7 +24,7 @@ async fn equal_actions_run_once() {
     assert_eq!(world.executor.log().started.len(), 1);
 }
 
-/// 50: do_not_cache is never merged.
+/// PROTOCOL 50, 56: do_not_cache is never merged.
 #[tokio::test]
 async fn do_not_cache_is_never_merged() {
     let world = World::with(Setting { slots: 3, ..Setting::default() }).await;
@@ -40,7 +40,7 @@ async fn do_not_cache_is_never_merged() {
     }
 }
 
-/// 49: skip_cache_lookup may join only a run that was started after it asked.
+/// PROTOCOL 49, 56: skip_cache_lookup may join only a run that was started after it asked.
 #[tokio::test]
 async fn skip_cache_lookup_does_not_join_a_run_that_is_older() {
     let world = World::new().await;
@@ -58,7 +58,7 @@ async fn skip_cache_lookup_does_not_join_a_run_that_is_older() {
     assert_eq!(world.executor.log().started.len(), 2, "the old one, and one for both who asked later");
 }
 
-/// 62: lower numbers first, and of equal ones who came first.
+/// PROTOCOL 62: lower numbers first, and of equal ones who came first.
 #[tokio::test]
 async fn priorities_are_honoured() {
     let world = World::with(Setting { slots: 1, ..Setting::default() }).await;
@@ -98,7 +98,7 @@ async fn never_more_than_slots() {
     assert_eq!(world.server.driver().load(), (0, 0));
 }
 
-/// 7: a client may have a thousand open `Execute` streams on one connection, and still be heard on it.
+/// PROTOCOL 7: a client may have a thousand open `Execute` streams on one connection, and still be heard on it.
 /// Where the streams of a connection have a limit (200 is a common one), a build with more jobs stands still.
 #[tokio::test]
 async fn a_thousand_streams_on_one_connection() {

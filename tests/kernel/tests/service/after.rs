@@ -5,7 +5,7 @@ use lre_kernel::{MARK, living, until};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Daemons, stopped and traced processes, subreapers, processes in a vfork, processes that fork faster than anybody
+/// PROTOCOL 59: daemons, stopped and traced processes, subreapers, processes in a vfork, processes that fork faster than anybody
 /// can kill them, all deaf to every signal: none is there when the answer is, and none delays it.
 #[test]
 fn nothing_outlives_its_action() {
@@ -29,7 +29,7 @@ fn nothing_outlives_its_action() {
     }
 }
 
-/// The same for an action that is too slow, and for one that nobody waits for any more.
+/// PROTOCOL 55, 58, 59: nothing is left of an action that is too slow, and of one that nobody waits for any more.
 #[test]
 fn nothing_outlives_a_timeout_or_a_client() {
     for mut service in everyone(1) {
@@ -52,7 +52,7 @@ fn nothing_outlives_a_timeout_or_a_client() {
     }
 }
 
-/// Folders deeper than any path is long, as a leftover and as an output: the service lives, says what it thinks of it,
+/// PROTOCOL 71, bad input: folders deeper than any path is long, as a leftover and as an output: the service lives, says what it thinks of it,
 /// and removes them.
 #[test]
 fn a_tree_that_is_too_deep_brings_nobody_down() {
@@ -69,7 +69,7 @@ fn a_tree_that_is_too_deep_brings_nobody_down() {
     }
 }
 
-/// Outputs that no client asks for: pipes, sockets, files of terabytes that are not there, files and folders that
+/// PROTOCOL 71, bad input: outputs that no client asks for: pipes, sockets, files of terabytes that are not there, files and folders that
 /// nobody may read. Each ends as an answer within a time, and the next action is right.
 #[test]
 fn odd_outputs_are_answered() {
@@ -112,7 +112,7 @@ fn nothing_outlives_the_server() {
     }
 }
 
-/// The folders that executions write to are used again. Nothing of what one did to them is seen by a later one: not what
+/// PROTOCOL 81: the folders that executions write to are used again. Nothing of what one did to them is seen by a later one: not what
 /// it wrote, not the mode, the time or an attribute of its exec root, not what it said.
 #[test]
 fn folders_are_used_again_and_nothing_is_in_them() {

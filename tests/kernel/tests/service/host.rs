@@ -3,7 +3,7 @@ use crate::{everyone, results, worked};
 use lre_kernel::service::Act;
 use std::fs;
 
-/// Not a file of the host can be opened, listed or even noticed: not the server's own store and socket, not system
+/// PROTOCOL 81: not a file of the host can be opened, listed or even noticed: not the server's own store and socket, not system
 /// files, not what any user may read.
 #[test]
 fn no_file_of_the_host_can_be_seen() {
@@ -52,7 +52,7 @@ fn no_way_leads_out_of_the_root() {
     }
 }
 
-/// Symlinks among the inputs, absolute ones and those that climb, lead into the sandbox: neither the command nor
+/// PROTOCOL 79, 80, bad input: symlinks among the inputs, absolute ones and those that climb, lead into the sandbox: neither the command nor
 /// the service that lays out inputs and collects outputs comes to the host through them.
 #[test]
 fn no_symlink_leads_the_service_out() {
@@ -146,7 +146,7 @@ fn the_machine_and_its_users_have_no_name() {
     }
 }
 
-/// A command has three descriptors, none of them of the host, whatever the server and the tests have open.
+/// PROTOCOL 81: a command has three descriptors, none of them of the host, whatever the server and the tests have open.
 #[test]
 fn no_descriptor_of_the_host_is_inherited() {
     for mut service in everyone(2) {

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::Stdio;
 
-/// No server can be reached: not on the machine's loopback, v4 or v6, not by a socket in a folder (as D-Bus has one),
+/// PROTOCOL 81: no server can be reached: not on the machine's loopback, v4 or v6, not by a socket in a folder (as D-Bus has one),
 /// not by an abstract name, not the service itself by either of its addresses, and nothing farther away.
 #[test]
 fn no_server_can_be_reached() {
@@ -161,7 +161,7 @@ fn actions_at_the_same_time_do_not_see_each_other() {
     }
 }
 
-/// One action after the other in the same slot: nothing of the first is there for the second, though it has left a
+/// PROTOCOL 81: one action after the other in the same slot: nothing of the first is there for the second, though it has left a
 /// process that holds all of it.
 #[test]
 fn nothing_is_left_for_the_next_action_of_a_slot() {

@@ -55,7 +55,7 @@ fn with_victims(act: Act) -> Act {
     })
 }
 
-/// An action may do with its inputs what it likes: it has copies. Neither the blobs nor the inputs of the next
+/// PROTOCOL 79: an action may do with its inputs what it likes: it has copies. Neither the blobs nor the inputs of the next
 /// action change by any of the ways there are to change a file.
 #[test]
 fn no_input_is_changed_by_what_an_action_does_to_it() {
@@ -97,7 +97,7 @@ fn no_file_of_a_toolchain_is_changed() {
     }
 }
 
-/// What an action leaves as an output is stored as it was when the action ended: no other name of the file, no
+/// PROTOCOL 78: what an action leaves as an output is stored as it was when the action ended: no other name of the file, no
 /// mode and no mapping changes it afterwards.
 #[test]
 fn no_output_can_be_changed_once_it_is_stored() {
