@@ -59,7 +59,7 @@ async fn a_result_is_remembered_for_every_instance_and_by_function() {
     refused(ask(&server, get(blake3)).await, Code::NotFound);
 }
 
-/// PROTOCOL 20 to 22 and 46: malformed keys and results are refused with the path of the field.
+/// PROTOCOL 20 to 22, 43, 46, bad input: malformed keys and results are refused with the path of the field.
 #[tokio::test]
 async fn malformed_requests_are_refused() {
     let server = TestServer::start().await;
@@ -82,7 +82,7 @@ async fn malformed_requests_are_refused() {
     refused(ask(&server, get(sha(b"action"))).await, Code::NotFound);
 }
 
-/// PROTOCOL 46: a result whose outputs were not uploaded is refused, and all of them are named.
+/// PROTOCOL 46, bad input: a result whose outputs were not uploaded is refused, and all of them are named.
 #[tokio::test]
 async fn a_result_without_its_outputs_is_refused() {
     let server = TestServer::start().await;
@@ -100,7 +100,7 @@ async fn a_result_without_its_outputs_is_refused() {
     refused(ask(&server, get(sha(b"action"))).await, Code::NotFound);
 }
 
-/// A refusal of thousands still reaches the client: its trailers are bounded.
+/// PROTOCOL 46, bad input: a refusal of thousands still reaches the client: its trailers are bounded.
 #[tokio::test]
 async fn thousands_of_missing_outputs_are_refused_readably() {
     let server = TestServer::start().await;

@@ -121,7 +121,7 @@ async fn the_empty_blob_is_there() {
     refused(server.write(messages(&upload, b"", 1, 0)).await, Code::InvalidArgument);
 }
 
-/// PROTOCOL 40: offsets and limits.
+/// PROTOCOL 40: reads begin and end where they are told; beyond the end it is OUT_OF_RANGE, absent NOT_FOUND.
 #[tokio::test]
 async fn parts_can_be_read() {
     let server = TestServer::start().await;
@@ -140,7 +140,8 @@ async fn parts_can_be_read() {
     refused(server.read(&blob_name(Identity, sha(b"absent")), 0, 0).await, Code::NotFound);
 }
 
-/// PROTOCOL 21 and 40: malformed names, each before anything is looked at.
+/// PROTOCOL 1, 21, 34, 38, 40, 42, bad input: malformed names, and compressors that are not advertised, are refused before
+/// anything is looked at.
 #[tokio::test]
 async fn malformed_names_are_refused() {
     let server = TestServer::start().await;
@@ -160,6 +161,7 @@ async fn malformed_names_are_refused() {
         format!("blobs/md5/{h}/1"),
         "blobs/../../../../etc/passwd/1".into(),
         format!("compressed-blobs/brotli/{h}/1"),
+        format!("compressed-blobs/deflate/{h}/1"),
         format!("compressed-blobs/{h}/1"),
         format!("actions/{h}/1"),
     ] {

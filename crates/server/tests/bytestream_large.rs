@@ -64,6 +64,7 @@ fn report(what: &str, bytes: u64, begin: Instant, growth: u64) {
     assert!(growth < GROWTH_MAX, "{what}: {} MiB", growth / MIB);
 }
 
+/// PROTOCOL 17, 35, 40, 41: blobs of any size pass, plain and as zstd, through memory that does not grow with them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_blobs_pass_through_little_memory() {
     let server = TestServer::start().await;

@@ -69,7 +69,7 @@ async fn broken_upload(server: &TestServer, name: &str, data: &[u8]) {
     stream.cut();
 }
 
-/// PROTOCOL 35 and the bad input: other bytes than announced are refused, in one message and
+/// PROTOCOL 35, bad input: other bytes than announced are refused, in one message and
 /// in many, in both forms, and nothing of them is kept.
 #[tokio::test]
 async fn other_bytes_than_announced_are_refused() {
@@ -96,7 +96,7 @@ async fn other_bytes_than_announced_are_refused() {
     assert!(server.has(digest).await, "the name is free for the right bytes");
 }
 
-/// A blob that goes on after the announced size is refused while it still comes.
+/// PROTOCOL 35, bad input: a blob that goes on after the announced size is refused while it still comes.
 #[tokio::test]
 async fn an_endless_upload_is_stopped() {
     let server = TestServer::start().await;
@@ -120,7 +120,7 @@ async fn an_endless_upload_is_stopped() {
     until("its file is gone", async || server.staged_files() == 0).await;
 }
 
-/// What is no zstd, is cut off in a frame, unpacks to more than announced, or wants more memory than
+/// PROTOCOL 41, bad input: what is no zstd, is cut off in a frame, unpacks to more than announced, or wants more memory than
 /// an upload may have.
 #[tokio::test]
 async fn bad_frames_are_refused() {
@@ -161,7 +161,7 @@ async fn much_may_come_out_of_little() {
     }
 }
 
-/// Several frames in a row are a stream too.
+/// PROTOCOL 41: several frames in a row are a stream too.
 #[tokio::test]
 async fn frames_may_follow_each_other() {
     let server = TestServer::start().await;
@@ -176,7 +176,7 @@ async fn frames_may_follow_each_other() {
     }
 }
 
-/// REAPI, `WriteRequest`: offsets and names that do not fit together.
+/// PROTOCOL 34, 38, bad input: offsets and names that do not fit together.
 #[tokio::test]
 async fn gaps_and_changed_names_are_refused() {
     let server = TestServer::start().await;
@@ -237,7 +237,7 @@ async fn a_broken_compressed_upload_is_resumed() {
     assert!(server.has(sha(&content)).await);
 }
 
-/// A client may begin again instead, or repeat a part: it asked before its last bytes were in.
+/// PROTOCOL 38: a client may begin again instead, or repeat a part: it asked before its last bytes were in.
 #[tokio::test]
 async fn a_broken_upload_may_be_repeated_in_part_or_whole() {
     let server = TestServer::start().await;
@@ -254,7 +254,7 @@ async fn a_broken_upload_may_be_repeated_in_part_or_whole() {
     }
 }
 
-/// Going on behind what has arrived would leave a hole.
+/// PROTOCOL 38, bad input: going on behind what has arrived would leave a hole.
 #[tokio::test]
 async fn resuming_behind_what_has_arrived_is_refused() {
     let server = TestServer::start().await;
@@ -272,7 +272,7 @@ async fn resuming_behind_what_has_arrived_is_refused() {
     assert_eq!(healthy.end().await.unwrap(), 500_000, "a refused stream takes over from nobody");
 }
 
-/// google.bytestream: a stream that is closed without `finish_write` is to be continued.
+/// PROTOCOL 38: a stream that is closed without `finish_write` is to be continued.
 #[tokio::test]
 async fn a_closed_stream_is_to_be_continued() {
     let server = TestServer::start().await;
@@ -405,7 +405,7 @@ async fn many_open_streams_keep_nobody_waiting() {
     assert!(server.read(&common::blob_name(Identity, sha(&small)), 0, 0).await.is_ok());
 }
 
-/// A client that vanishes with its connection: its upload waits for it, then goes.
+/// PROTOCOL 38, bad input: a client that vanishes with its connection: its upload waits for it, then goes.
 #[tokio::test]
 async fn a_vanished_client_leaves_nothing_for_long() {
     let server = TestServer::start().await;
@@ -427,7 +427,7 @@ async fn a_vanished_client_leaves_nothing_for_long() {
     .await;
 }
 
-/// Half-done uploads are bounded in number: the oldest go first.
+/// PROTOCOL 38, bad input: half-done uploads are bounded in number: the oldest go first.
 #[tokio::test]
 async fn broken_uploads_are_bounded() {
     let server = TestServer::start().await;

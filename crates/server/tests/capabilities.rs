@@ -3,6 +3,7 @@ mod common;
 
 use common::{TestServer, connect_tcp, connect_unix};
 use lre_model::DigestFunction;
+use lre_proto::bytestream::ReadRequest;
 use lre_proto::re::capabilities_client::CapabilitiesClient;
 use lre_proto::re::{self, GetCapabilitiesRequest, ServerCapabilities};
 use tonic::metadata::MetadataValue;
@@ -50,7 +51,7 @@ async fn the_cache_says_what_it_takes() {
     assert!(range.min_priority <= 0 && range.max_priority >= 0, "0 is the default and must be in it");
 }
 
-/// PROTOCOL 11, 15 and 16.
+/// PROTOCOL 11, 15 and 16: digest functions, priorities and node properties are told.
 #[tokio::test]
 async fn the_executor_says_what_it_takes() {
     let server = TestServer::start().await;
@@ -59,7 +60,38 @@ async fn the_executor_says_what_it_takes() {
     assert_ne!(execution.digest_function, re::digest_function::Value::Unknown as i32);
     assert!(execution.digest_functions.contains(&execution.digest_function));
     assert!(!execution.execution_priority_capabilities.unwrap().priorities.is_empty());
-    assert_eq!(execution.supported_node_properties, ["mtime", "unix_mode"], "node properties, not platform properties");
+    assert_eq!(execution.supported_node_properties, ["mtime", "unix_mode"], "not platform properties");
+}
+
+/// PROTOCOL 19: no version is announced to go that is still said to be spoken; of ours none goes.
+#[tokio::test]
+async fn no_version_is_deprecated() {
+    let server = TestServer::start().await;
+    let advertised = capabilities(&server, "").await;
+    assert!(advertised.deprecated_api_version.is_none());
+    let of = |version: Option<lre_proto::semver::SemVer>| version.map(|v| (v.major, v.minor, v.patch));
+    assert!(of(advertised.low_api_version) <= of(advertised.high_api_version));
+}
+
+/// PROTOCOL 17: no largest blob is told, because there is none; see `bytestream_large.rs`.
+#[tokio::test]
+async fn there_is_no_largest_blob() {
+    let server = TestServer::start().await;
+    assert_eq!(capabilities(&server, "").await.cache_capabilities.unwrap().max_cas_blob_size_bytes, 0);
+}
+
+/// PROTOCOL 4: the header that repeats a resource name is for routers; what it says, also if it is wrong, changes nothing.
+#[tokio::test]
+async fn the_resource_name_header_is_ignored() {
+    let server = TestServer::start().await;
+    let digest = server.put("content").await;
+    let name = format!("blobs/{digest}");
+    for header in [name.as_str(), "blobs/nonsense", "uploads/../../etc/passwd"] {
+        let mut request = tonic::Request::new(ReadRequest { resource_name: name.clone(), ..Default::default() });
+        request.metadata_mut().insert("build.bazel.remote.execution.v2.resource-name", header.parse().unwrap());
+        let mut stream = server.bytes().read(request).await.unwrap().into_inner();
+        assert_eq!(stream.message().await.unwrap().unwrap().data, "content");
+    }
 }
 
 /// PROTOCOL 3: a malformed RequestMetadata is nobody's reason to fail.

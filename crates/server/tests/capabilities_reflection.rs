@@ -24,6 +24,7 @@ async fn file(server: &TestServer, question: MessageRequest) -> FileDescriptorPr
     FileDescriptorProto::decode(&*files.file_descriptor_proto[0]).unwrap()
 }
 
+/// PROTOCOL 6: reflection lists every service.
 #[tokio::test]
 async fn every_service_is_listed() {
     let server = TestServer::start().await;
@@ -38,6 +39,7 @@ async fn every_service_is_listed() {
     assert!(names.contains("grpc.health.v1.Health") && names.contains("grpc.reflection.v1.ServerReflection"));
 }
 
+/// PROTOCOL 6: a service leads to all of its messages, file by file.
 #[tokio::test]
 async fn a_service_leads_to_all_of_its_messages() {
     let server = TestServer::start().await;
@@ -74,6 +76,7 @@ async fn older_tools_are_answered_too() {
     assert!(answers.message().await.unwrap().unwrap().message_response.is_some());
 }
 
+/// PROTOCOL 6, bad input: an unknown symbol is NOT_FOUND.
 #[tokio::test]
 async fn an_unknown_symbol_is_an_error_in_the_answer() {
     let server = TestServer::start().await;

@@ -48,7 +48,7 @@ async fn read(
     Ok(server.cas().batch_read_blobs(request).await?.into_inner().responses)
 }
 
-/// PROTOCOL 20 and 21: malformed digests are refused before anything is looked at, with the path of
+/// PROTOCOL 21, 27, 28, 30, 32, bad input: malformed digests are refused before anything is looked at, with the path of
 /// the field.
 #[tokio::test]
 async fn malformed_digests_are_refused() {
@@ -73,7 +73,7 @@ async fn malformed_digests_are_refused() {
     }
 }
 
-/// PROTOCOL 20: the size is part of the digest.
+/// PROTOCOL 20: the size is part of the digest, for those who look, read and write.
 #[tokio::test]
 async fn the_same_hash_with_another_size_is_another_blob() {
     let server = TestServer::start().await;
@@ -83,6 +83,81 @@ async fn the_same_hash_with_another_size_is_another_blob() {
     assert_eq!(answer, vec![other.clone()]);
     let entry = &read(&server, vec![other], vec![]).await.unwrap()[0];
     assert_eq!(entry.status.as_ref().unwrap().code, Code::NotFound as i32);
+    let tree = GetTreeRequest { root_digest: Some(wire(&digest.hash_text(), 6)), ..Default::default() };
+    refused(server.cas().get_tree(tree).await, Code::NotFound);
+}
+
+/// PROTOCOL 20, bad input: bytes under their own hash and another size are refused, and the right ones stay.
+#[tokio::test]
+async fn the_right_hash_with_a_wrong_size_is_refused() {
+    let server = TestServer::start().await;
+    let digest = server.put("hello").await;
+    for size in [0, 4, 6, i64::MAX] {
+        let one =
+            Upload { digest: Some(wire(&digest.hash_text(), size)), data: b"hello".to_vec(), compressor: IDENTITY };
+        assert_eq!(update(&server, vec![one]).await.unwrap(), [Code::InvalidArgument as i32], "{size}");
+    }
+    assert_eq!(read(&server, vec![digest.to_wire()], vec![]).await.unwrap()[0].data, b"hello");
+}
+
+/// PROTOCOL 22, 24, bad input: a hash of another length is told by the name of its function, and a function that is not
+/// advertised is refused, SHA256TREE among them.
+#[tokio::test]
+async fn other_digest_functions_are_refused_by_name() {
+    let server = TestServer::start().await;
+    for (digits, name) in [(32, "MD5"), (40, "SHA1"), (96, "SHA384"), (128, "SHA512")] {
+        let asked = missing(&server, DigestFunction::Sha256, vec![wire(&"ab".repeat(digits / 2), 5)]).await;
+        let status = refused(asked, Code::InvalidArgument);
+        assert!(status.message().contains(name) && status.message().contains("SHA256 and BLAKE3"), "{status:?}");
+    }
+    use re::digest_function::Value;
+    for value in [
+        Value::Md5,
+        Value::Sha1,
+        Value::Sha384,
+        Value::Sha512,
+        Value::Vso,
+        Value::Murmur3,
+        Value::Sha256tree,
+        Value::Gitsha1,
+    ] {
+        let request = FindMissingBlobsRequest { digest_function: value as i32, ..Default::default() };
+        let status = refused(server.cas().find_missing_blobs(request).await, Code::InvalidArgument);
+        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "digest_function");
+    }
+}
+
+/// PROTOCOL 23, bad input: bytes whose hash is of the other function are refused: the two are never mixed.
+#[tokio::test]
+async fn functions_are_not_mixed() {
+    let server = TestServer::start().await;
+    for (function, other) in
+        [(DigestFunction::Sha256, DigestFunction::Blake3), (DigestFunction::Blake3, DigestFunction::Sha256)]
+    {
+        let content = format!("content for {}", function.name());
+        let digest = Digest::of(function, content.as_bytes());
+        let one = Upload { digest: Some(digest.to_wire()), data: content.clone().into_bytes(), compressor: IDENTITY };
+        let request =
+            BatchUpdateBlobsRequest { requests: vec![one], digest_function: other.to_wire(), ..Default::default() };
+        let answer = server.cas().batch_update_blobs(request.clone()).await.unwrap().into_inner();
+        assert_eq!(answer.responses[0].status.as_ref().unwrap().code, Code::InvalidArgument as i32);
+        let request = BatchUpdateBlobsRequest { digest_function: function.to_wire(), ..request };
+        let answer = server.cas().batch_update_blobs(request).await.unwrap().into_inner();
+        assert_eq!(answer.responses[0].status.as_ref().map_or(0, |status| status.code), 0);
+        assert_eq!(missing(&server, other, vec![digest.to_wire()]).await.unwrap(), [digest.to_wire()]);
+    }
+}
+
+/// PROTOCOL 33: what was uploaded is there when it is needed, also after the server was started anew: nothing goes by itself.
+#[tokio::test]
+async fn what_was_uploaded_stays() {
+    let server = TestServer::start().await;
+    let digests: Vec<_> = [&b"an action"[..], b"its input"].into_iter().map(sha).collect();
+    update(&server, vec![upload(b"an action"), upload(b"its input")]).await.unwrap();
+    let server = server.again().await;
+    let asked = digests.iter().map(|digest| digest.to_wire()).collect();
+    assert!(missing(&server, DigestFunction::Sha256, asked).await.unwrap().is_empty());
+    assert_eq!(server.read(&format!("blobs/{}", digests[1]), 0, 0).await.unwrap(), b"its input");
 }
 
 /// PROTOCOL 22 and 23: without a function 64 digits are SHA-256; BLAKE3 must be named; a function
@@ -104,7 +179,7 @@ async fn digest_functions_are_named_or_inferred() {
     refused(server.cas().find_missing_blobs(md5).await, Code::InvalidArgument);
 }
 
-/// PROTOCOL 26: the empty blob is always there; another hash of no bytes never.
+/// PROTOCOL 26: the empty blob is always there, without an upload; another hash of no bytes never.
 #[tokio::test]
 async fn the_empty_blob_needs_no_upload() {
     let server = TestServer::start().await;
@@ -274,7 +349,7 @@ async fn put_all(server: &TestServer, built: &lre_testkit::BuiltTree) {
     }
 }
 
-/// PROTOCOL 32: the root and every descendant, each once.
+/// PROTOCOL 25, 32: the root and every descendant, each once, and each in the bytes that its digest is of.
 #[tokio::test]
 async fn a_tree_has_every_directory_once() {
     let server = TestServer::start().await;
@@ -321,7 +396,7 @@ async fn a_tree_with_holes_is_given_as_far_as_it_goes() {
     refused(tree(&server, sha(b"nobody"), 0, "").await, Code::NotFound);
 }
 
-/// A blob that is no directory cannot have a tree.
+/// PROTOCOL 32, bad input: a blob that is no directory cannot have a tree.
 #[tokio::test]
 async fn a_tree_of_something_else_is_refused() {
     let server = TestServer::start().await;

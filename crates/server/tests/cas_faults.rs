@@ -38,6 +38,7 @@ fn code(fault: Fault) -> Code {
     }
 }
 
+/// PROTOCOL 2: a store that fails is told with its code by every call, and with RetryInfo where it is only away.
 #[tokio::test]
 async fn every_call_says_what_failed() {
     for fault in Fault::HONEST {
@@ -49,6 +50,8 @@ async fn every_call_says_what_failed() {
             Fault::Full => assert!(status.get_details_quota_failure().is_some()),
             _ => assert_eq!(status.get_details_error_info().unwrap().domain, "lre"),
         }
+        let again = status.get_details_retry_info().is_some();
+        assert_eq!(again, fault == Fault::Upstream, "only what passes by itself is worth another try");
         let tree = GetTreeRequest { root_digest: digest.clone(), ..Default::default() };
         common::refused(server.cas().get_tree(tree).await, code(fault));
         let get = GetActionResultRequest { action_digest: digest.clone(), ..Default::default() };
@@ -69,7 +72,7 @@ async fn every_call_says_what_failed() {
     }
 }
 
-/// In batches each entry says it for itself.
+/// PROTOCOL 28, 30, bad input: where the store fails, each entry of a batch says it for itself.
 #[tokio::test]
 async fn entries_of_batches_fail_alone() {
     for fault in Fault::HONEST {

@@ -158,14 +158,14 @@ async fn many_streams(server: &TestServer, channels: &[Channel], streams: usize)
     until("all files are closed", async || open_files("/blobs/sha256/") == 0).await;
 }
 
-/// A thousand streams at once over one connection, as a build with a thousand jobs has.
+/// PROTOCOL 39, 40: a thousand streams at once over one connection, as a build with a thousand jobs has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_streams_over_one_connection() {
     let server = TestServer::start().await;
     many_streams(&server, std::slice::from_ref(&server.channel), 1000).await;
 }
 
-/// A thousand streams over a connection each. `lre serve` raises the soft limit of open files as this test does.
+/// PROTOCOL 39, 40: a thousand streams over a connection each. `lre serve` raises the soft limit of open files as this test does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_connections() {
     let limit = getrlimit(Resource::Nofile);
@@ -279,7 +279,7 @@ fn broken_http2() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Bytes that are no HTTP/2, from the first or from some later one on, end their own connection and nothing else.
+/// PROTOCOL 8, bad input: bytes that are no HTTP/2, from the first or from some later one on, end their own connection and nothing else.
 #[tokio::test]
 async fn garbage_ends_its_connection() {
     let server = TestServer::start().await;
@@ -295,7 +295,7 @@ async fn garbage_ends_its_connection() {
     }
 }
 
-/// A gRPC message that is cut off, or is no message, is an error of its call.
+/// PROTOCOL 5, 9, 27, 46, bad input: a gRPC message that is cut off, or is no message, is an error of its call.
 #[tokio::test]
 async fn messages_that_are_none_are_refused() {
     use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};

@@ -125,7 +125,7 @@ async fn pings_are_not_punished() {
     }
 }
 
-/// A call that is neither HTTP/2 nor gRPC harms nobody.
+/// PROTOCOL 8, bad input: a call that is neither HTTP/2 nor gRPC harms nobody.
 #[tokio::test]
 async fn other_protocols_are_turned_away() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -42,6 +42,7 @@ pub fn advertised() -> re::ServerCapabilities {
     re::ServerCapabilities {
         cache_capabilities: Some(cache()),
         execution_capabilities: Some(execution()),
+        // PROTOCOL, 19: would announce which versions go. None of those that are spoken does.
         deprecated_api_version: None,
         // Bazel 4.2 and 7.7 refuse a server whose low version is above 2.0 (PROTOCOL, 10).
         low_api_version: version(2, 0),

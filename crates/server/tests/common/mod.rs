@@ -65,6 +65,19 @@ impl TestServer {
         Self::made_of(lre_store::compose(disk, None), Some(names), directory, porch).await
     }
 
+    /// Another server on the same store, after this one has ended.
+    pub async fn again(mut self) -> Self {
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        self.served.abort();
+        until("the first server has ended", async || self.served.is_finished()).await;
+        drop(self);
+        let open = || DiskStore::open(directory.path());
+        // What a call held of the store goes a moment later.
+        until("the store is free", async || open().is_ok()).await;
+        let stores = lre_store::compose(Arc::new(open().unwrap()), None);
+        Self::over(stores, directory, Porch::new(Some(TOKEN))).await
+    }
+
     /// A server over stores of the test's own making.
     pub async fn over(stores: Stores, directory: tempfile::TempDir, porch: Porch) -> Self {
         Self::made_of(stores, None, directory, porch).await
