@@ -43,6 +43,15 @@ pub fn same<T: PartialEq + Debug>(what: &str, expected: &T, seen: &T) -> Verdict
     fail(format!("{what}: expected {}, got {}", short(expected), short(seen)))
 }
 
+/// Two contents that should be one. Of bytes nobody reads more than how many there are.
+pub fn same_bytes(what: &str, expected: &[u8], seen: &[u8]) -> Verdict {
+    match (expected == seen, expected.len(), seen.len()) {
+        (true, ..) => Ok(()),
+        (false, a, b) if a == b => fail(format!("{what}: expected {a} bytes, got {a} others")),
+        (false, a, b) => fail(format!("{what}: expected {a} bytes, got {b}")),
+    }
+}
+
 /// A value for people, not longer than a line or two.
 pub fn short(value: &impl Debug) -> String {
     let text = format!("{value:?}");

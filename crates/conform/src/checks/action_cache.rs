@@ -1,7 +1,7 @@
 //! F: ActionCache.
 use crate::check::checks;
 use crate::probe::Probe;
-use crate::verdict::{Verdict, ensure, refused, same, works};
+use crate::verdict::{Verdict, ensure, refused, same, same_bytes, works};
 use lre_model::Digest;
 use lre_proto::re;
 use prost::Message;
@@ -98,7 +98,7 @@ async fn malformed(probe: &Probe) -> Verdict {
         ..Default::default()
     };
     for (what, request) in [("a result", without_result), ("a digest", without_digest)] {
-        let answer = probe.actions().update_action_result(request).await;
+        let answer = probe.actions().update_action_result(request).await.map(tonic::Response::into_inner);
         refused(&format!("UpdateActionResult without {what}"), answer, &[Code::InvalidArgument])?;
     }
     Ok(())
@@ -172,7 +172,7 @@ async fn inlined_stdout(probe: &Probe) -> Verdict {
     let content = probe.noise(40);
     let digest = probe.put(content.clone()).await?;
     let result = re::ActionResult { stdout_digest: Some(digest.to_wire()), ..Default::default() };
-    same("stdout_raw", &content, &inlined(probe, &result).await?.stdout_raw)
+    same_bytes("stdout_raw", &content, &inlined(probe, &result).await?.stdout_raw)
 }
 
 async fn inlined_file(probe: &Probe) -> Verdict {
@@ -181,7 +181,8 @@ async fn inlined_file(probe: &Probe) -> Verdict {
     let file = re::OutputFile { path: "a".to_owned(), digest: Some(digest), ..Default::default() };
     let result = re::ActionResult { output_files: vec![file], ..Default::default() };
     let seen = inlined(probe, &result).await?;
-    same("contents", &Some(content), &seen.output_files.first().map(|file| file.contents.clone()))
+    let contents = seen.output_files.first().map(|file| file.contents.clone());
+    same_bytes("contents", &content, &contents.unwrap_or_default())
 }
 
 async fn inlined_too_long(probe: &Probe) -> Verdict {

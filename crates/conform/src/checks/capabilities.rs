@@ -2,7 +2,7 @@
 use crate::check::checks;
 use crate::probe::Probe;
 use crate::stream::{CHUNK, Form};
-use crate::verdict::{Verdict, ensure, fail, said, same, skip, works};
+use crate::verdict::{Verdict, ensure, fail, said, same, same_bytes, skip, works};
 use lre_model::DigestFunction;
 use lre_proto::bytestream::byte_stream_client::ByteStreamClient;
 use lre_proto::re::{self, capabilities_client::CapabilitiesClient};
@@ -58,7 +58,7 @@ async fn names_with_instance(probe: &Probe) -> Verdict {
     let content = probe.noise(100);
     let digest = probe.stream_in(Form::Plain, &content).await?;
     let read = works("ByteStream.Read", probe.read(Form::Plain, digest).await)?;
-    same("what was read", &content, &read)
+    same_bytes("what was read", &content, &read)
 }
 
 const METADATA: &str = "build.bazel.remote.execution.v2.requestmetadata-bin";
@@ -100,7 +100,7 @@ async fn resource_name_header(probe: &Probe) -> Verdict {
     request.metadata_mut().insert("build.bazel.remote.execution.v2.resource-name", header);
     let mut stream = works("ByteStream.Read", probe.bytes().read(request).await)?.into_inner();
     let first = works("ByteStream.Read", stream.message().await)?.unwrap_or_default();
-    same("the first message", &content, &first.data.to_vec())
+    same_bytes("the first message", &content, &first.data)
 }
 
 /// Bytes of a batch besides the contents: digests and tags.

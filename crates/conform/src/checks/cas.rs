@@ -2,7 +2,7 @@
 use crate::check::checks;
 use crate::probe::Probe;
 use crate::stream::{Form, unzstd, zstd};
-use crate::verdict::{Verdict, code, ensure, fail, refused, same, works};
+use crate::verdict::{Verdict, code, ensure, fail, refused, same, same_bytes, works};
 use lre_model::{Digest, DigestFunction};
 use lre_proto::re::{self, compressor::Value as Compressor};
 use std::collections::BTreeSet;
@@ -157,7 +157,7 @@ async fn batch_read_with_a_hole(probe: &Probe) -> Verdict {
         let found = responses.iter().find(|response| response.digest.as_ref() == Some(&digest.to_wire()));
         let Some(response) = found else { return fail(format!("no answer for {digest}")) };
         same("the status of a blob", &expected, &code(response.status.as_ref()))?;
-        same("its bytes", &data, &response.data)?;
+        same_bytes("its bytes", &data, &response.data)?;
     }
     Ok(())
 }

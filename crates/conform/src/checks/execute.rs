@@ -3,7 +3,7 @@ use crate::check::checks;
 use crate::job::{Job, Prepared};
 use crate::probe::Probe;
 use crate::program::Program;
-use crate::verdict::{Verdict, ensure, fail, same, works};
+use crate::verdict::{Verdict, ensure, fail, same, same_bytes, works};
 use lre_model::{Digest, DigestFunction};
 use lre_proto::re::execution_stage::Value as Stage;
 
@@ -41,7 +41,7 @@ async fn cached(probe: &Probe) -> Verdict {
         &(false, true),
         &(first.response.cached_result, second.response.cached_result),
     )?;
-    same("stdout of the second", &first.stdout(probe).await?, &second.stdout(probe).await?)
+    same_bytes("stdout of the second", &first.stdout(probe).await?, &second.stdout(probe).await?)
 }
 
 async fn in_the_action_cache(probe: &Probe) -> Verdict {
@@ -50,7 +50,7 @@ async fn in_the_action_cache(probe: &Probe) -> Verdict {
     let Some(cached) = job.cached(probe).await? else { return fail("the action cache does not have it") };
     let seen =
         probe.output("stdout", &cached.stdout_raw, cached.stdout_digest.as_ref(), DigestFunction::Sha256).await?;
-    same("stdout in the action cache", &ran.stdout(probe).await?, &seen)
+    same_bytes("stdout in the action cache", &ran.stdout(probe).await?, &seen)
 }
 
 async fn runs_again(probe: &Probe) -> Verdict {
@@ -71,7 +71,7 @@ async fn overwrites(probe: &Probe) -> Verdict {
     let second = job.again().run(probe).await?.stdout(probe).await?;
     let third = job.run(probe).await?;
     ensure!(third.response.cached_result, "the third Execute is not answered from the cache");
-    same("stdout of the third, from the cache", &second, &third.stdout(probe).await?)
+    same_bytes("stdout of the third, from the cache", &second, &third.stdout(probe).await?)
 }
 
 async fn uncached(probe: &Probe) -> Verdict<Prepared> {
@@ -143,7 +143,7 @@ async fn merged(probe: &Probe) -> Verdict {
     probe.executor().await?;
     let job = Job::new(probe, Program::new().sleep(700).chance()).upload(probe).await?;
     let (first, second) = tokio::join!(job.run(probe), job.run(probe));
-    same("stdout of two requests at the same time", &first?.stdout(probe).await?, &second?.stdout(probe).await?)
+    same_bytes("stdout of two requests at the same time", &first?.stdout(probe).await?, &second?.stdout(probe).await?)
 }
 
 async fn inlined(probe: &Probe) -> Verdict {

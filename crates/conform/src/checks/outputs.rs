@@ -3,7 +3,7 @@ use crate::check::checks;
 use crate::job::{Job, Ran};
 use crate::probe::Probe;
 use crate::program::Program;
-use crate::verdict::{Verdict, ensure, fail, same, skip};
+use crate::verdict::{Verdict, ensure, fail, same, same_bytes, skip};
 use lre_model::DigestFunction;
 use lre_proto::re;
 use prost::Message;
@@ -251,7 +251,7 @@ async fn silence(probe: &Probe) -> Verdict {
 async fn binary(probe: &Probe) -> Verdict {
     let bytes: Vec<u8> = (0..=255).collect();
     let stdout = ran(probe, Program::new().say_often(1, &bytes), &[]).await?.stdout(probe).await?;
-    same("stdout", &bytes, &stdout)
+    same_bytes("stdout", &bytes, &stdout)
 }
 
 async fn all_there(probe: &Probe) -> Verdict {

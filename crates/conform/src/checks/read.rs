@@ -16,6 +16,7 @@ checks! {
     Should 40 "Read with a negative limit is refused" negative_limit;
     Must 40 "Read of a missing blob is NOT_FOUND" missing;
     Must 40 "Read of a malformed name is INVALID_ARGUMENT" malformed;
+    Should 40 "Read of a name with something after it is refused" trailing;
     Must 41 "a compressed read unpacks to the blob" compressed;
     Must 41 "a compressed read from an offset of uncompressed bytes gives the rest" compressed_offset;
     Must 41 "a compressed read with a limit is INVALID_ARGUMENT" compressed_limit;
@@ -86,10 +87,16 @@ async fn missing(probe: &Probe) -> Verdict {
 async fn malformed(probe: &Probe) -> Verdict {
     let (_, name) = blob(probe).await?;
     let no_size = name.rsplit_once('/').map_or("", |(front, _)| front);
-    for name in ["", "nonsense", no_size, &format!("{name}/more"), &format!("{no_size}/x")] {
+    for name in ["", "nonsense", no_size, &format!("{no_size}/x")] {
         refused(&format!("Read of `{name}`"), probe.read_part(name, 0, 0).await, &[Code::InvalidArgument])?;
     }
     Ok(())
+}
+
+async fn trailing(probe: &Probe) -> Verdict {
+    let (_, name) = blob(probe).await?;
+    let answer = probe.read_part(&format!("{name}/more"), 0, 0).await.map(|bytes| bytes.len());
+    refused("Read of a name that goes on", answer, &[Code::InvalidArgument, Code::NotFound]).map(drop)
 }
 
 /// The name of a new blob in compressed form, and its content.
