@@ -14,5 +14,6 @@ pub mod listen;
 pub mod metadata;
 pub mod operation;
 pub mod services;
+mod sock_diag;
 mod socket;
 pub mod status;
