@@ -5,8 +5,11 @@ use lre_e2e::jail::Root;
 use lre_e2e::packages::Packages;
 use lre_e2e::serve::{Home, Serve, said};
 use lre_e2e::wheels;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -120,6 +123,50 @@ fn bazel_over_http() {
         "{}",
         alone.output
     );
+}
+
+/// PROTOCOL 86: Bazel's downloader asks for an archive by its checksum and gets it from the store, although its URL leads nowhere.
+/// The archive came over HTTP; the calls are those of gRPC on the same port.
+#[test]
+fn bazels_downloader_finds_what_is_in_the_store() {
+    let machine = Machine::new("workstation");
+    let me = somebody(&machine, "downloader");
+    let folder = machine.folder("archive");
+    for (file, text) in [("WORKSPACE", ""), ("BUILD", "exports_files(['words.txt'])\n"), ("words.txt", "from afar\n")] {
+        fs::write(folder.join(file), text).unwrap();
+    }
+    let mut tar = Command::new("tar");
+    tar.args(["-C", folder.to_str().unwrap(), "-czf", "archive.tar.gz", "."]).current_dir(machine.home.work());
+    run(tar);
+    let bytes = fs::read(machine.home.work().join("archive.tar.gz")).unwrap();
+    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    put(&machine, &format!("/cas/{sha256}"), &bytes);
+    let workspace = format!(
+        "load('@bazel_tools//tools/build_defs/repo:http.bzl', 'http_archive')\n\
+         http_archive(name = 'afar', urls = ['https://lre.invalid/archive.tar.gz'], sha256 = '{sha256}')\n"
+    );
+    fs::write(me.workspace.join("WORKSPACE"), workspace).unwrap();
+    let rule = "genrule(name = 'words', srcs = ['@afar//:words.txt'], outs = ['said.txt'], cmd = 'cp $< $@')\n";
+    fs::write(me.workspace.join("BUILD"), rule).unwrap();
+    let address = machine.server.tcp();
+    let flags =
+        [format!("--remote_cache=grpc://{address}"), format!("--experimental_remote_downloader=grpc://{address}")];
+    let build = me.all_targets("build", &[&flags[0], &flags[1], "--spawn_strategy=local"]).unwrap();
+    let said = fs::read_to_string(me.workspace.join("bazel-bin/said.txt")).unwrap();
+    assert_eq!(said, "from afar\n", "{}", build.output);
+}
+
+/// One `PUT` as simple as can be.
+fn put(machine: &Machine, path: &str, body: &[u8]) {
+    let mut stream = TcpStream::connect(machine.server.tcp()).unwrap();
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 /// What ccache has counted since `dir` was made, by its own names.
