@@ -114,12 +114,13 @@ async fn batch_of_the_told_size(probe: &Probe) -> Verdict {
     };
     ensure!(told > ENVELOPE, "max_batch_total_size_bytes is {told}: nothing fits");
     let contents = [probe.noise((told - ENVELOPE) / 2), probe.noise((told - ENVELOPE) / 2)];
+    let digests = [probe.digest(&contents[0]), probe.digest(&contents[1])];
     let blobs = contents.map(|content| (probe.digest(&content).to_wire(), re::compressor::Value::Identity, content));
     for response in works("BatchUpdateBlobs of the told size", probe.batch(blobs, DigestFunction::Sha256).await)? {
         let code = crate::verdict::code(response.status.as_ref());
         same("the status of a blob", &Code::Ok, &code)?;
     }
-    Ok(())
+    same("missing afterwards", &0, &works("FindMissingBlobs", probe.missing(&digests).await)?.len())
 }
 
 async fn batch_below_a_message(probe: &Probe) -> Verdict {
