@@ -7,9 +7,16 @@ use common::{TestServer, blob_name, messages, noise, upload_name};
 use lre_model::Compressor::{Identity, Zstd};
 use lre_model::{Compressor, Digest, DigestFunction, Hasher};
 use lre_proto::bytestream::{ReadRequest, WriteRequest};
+use lre_proto::re::{SpliceBlobRequest, SplitBlobRequest};
 use std::time::Instant;
 
 const MIB: u64 = 1 << 20;
+
+/// Size of the blobs. More than five times what may stay in memory is proof enough on every run; `LRE_LARGE_MIB=4096` is for a
+/// run by hand (SPECIFICATION: blobs of 4 GiB).
+fn blob_bytes() -> u64 {
+    std::env::var("LRE_LARGE_MIB").map_or(512, |mib| mib.parse::<u64>().expect("LRE_LARGE_MIB is a number")) * MIB
+}
 
 /// Growth of resident memory that streams, windows of 8 MiB and allocators may cause, in bytes.
 const GROWTH_MAX: u64 = 96 * MIB;
@@ -64,7 +71,7 @@ fn report(what: &str, bytes: u64, begin: Instant, growth: u64) {
     assert!(growth < GROWTH_MAX, "{what}: {} MiB", growth / MIB);
 }
 
-/// PROTOCOL 17, 35, 40, 41: blobs of any size pass, plain and as zstd, through memory that does not grow with them.
+/// PROTOCOL 17, 35, 40, 41, 85: blobs of any size pass, plain and as zstd, through memory that does not grow with them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_blobs_pass_through_little_memory() {
     let server = TestServer::start().await;
@@ -73,7 +80,7 @@ async fn large_blobs_pass_through_little_memory() {
     server.write(messages(&upload_name("warm", Identity, common::sha(&warm)), &warm, 1 << 16, 0)).await.unwrap();
 
     let piece = noise(2, 256 * 1024);
-    let times = 512 * MIB / piece.len() as u64;
+    let times = blob_bytes() / piece.len() as u64;
     let digest = repeated(&piece, times);
     let begin = Instant::now();
     let ((), grown) = growth(write(&server, Identity, digest, piece.clone(), times)).await;
@@ -87,12 +94,27 @@ async fn large_blobs_pass_through_little_memory() {
     report("read as zstd", digest.size_bytes(), begin, grown);
     assert!(packed > 0);
 
-    // 512 MiB out of some kilobytes.
+    // Cut into chunks, and put together of them.
+    let request = SplitBlobRequest { blob_digest: Some(digest.to_wire()), ..Default::default() };
+    let begin = Instant::now();
+    let (answer, grown) = growth(server.cas().split_blob(request)).await;
+    report("split", digest.size_bytes(), begin, grown);
+    let chunk_digests = answer.unwrap().into_inner().chunk_digests;
+    let twice = repeated(&piece, times * 2);
+    let chunk_digests = [&chunk_digests[..], &chunk_digests[..]].concat();
+    let request = SpliceBlobRequest { blob_digest: Some(twice.to_wire()), chunk_digests, ..Default::default() };
+    let begin = Instant::now();
+    let (answer, grown) = growth(server.cas().splice_blob(request)).await;
+    report("splice", twice.size_bytes(), begin, grown);
+    answer.unwrap();
+
+    // Hundreds of megabytes out of some kilobytes.
     let zeros = vec![0; 1 << 20];
-    let digest = repeated(&zeros, 512);
+    let times = blob_bytes() / MIB;
+    let digest = repeated(&zeros, times);
     let frame = common::zstd(&zeros);
     let begin = Instant::now();
-    let ((), grown) = growth(write(&server, Zstd, digest, frame, 512)).await;
+    let ((), grown) = growth(write(&server, Zstd, digest, frame, times)).await;
     report("write of zstd", digest.size_bytes(), begin, grown);
     assert!(server.has(digest).await);
     assert_eq!(server.staged_files(), 0);
