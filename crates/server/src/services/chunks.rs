@@ -147,7 +147,7 @@ impl Chunks {
             return Err(status::of(Refusal::MissingChunks(missing)));
         }
         let _turn = self.turn().await?;
-        let staged = self.staging.create(blob.function()).map_err(|e| status::of(StoreError::from(e)))?;
+        let staged = self.staging.create_for(blob).map_err(|e| status::of(StoreError::from(e)))?;
         let (actual, whole) = self.join(staged, &mapping.chunks).await.map_err(status::of)?;
         if actual != blob {
             return Err(status::of(StoreError::Corrupt { expected: blob, actual }));

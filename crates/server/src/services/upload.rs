@@ -52,7 +52,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(staging: &Staging, digest: Digest, compressor: Compressor) -> Result<Self, UploadError> {
-        let staged = staging.create(digest.function())?;
+        let staged = staging.create_for(digest)?;
         let mut progress = Self { digest, staged, repeated: 0, unpacker: None };
         progress.begin(0, compressor)?;
         Ok(progress)
