@@ -282,7 +282,7 @@ async fn malformed_paths_and_headers_are_refused() {
     let many = "X-Many: 1\r\n".repeat(10_000);
     for (bytes, statuses) in [
         (format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(100 << 10)), [414, 431]),
-        (format!("GET /cas/\0 HTTP/1.1\r\nHost: localhost\r\n\r\n"), [400, 400]),
+        ("GET /cas/\0 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), [400, 400]),
         (format!("GET /cas/{hash} HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"), [431, 400]),
         (format!("PUT /cas/{hash} HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n"), [400, 400]),
         ("NONSENSE\r\n\r\n".to_owned(), [400, 400]),
@@ -364,4 +364,79 @@ async fn blake3_is_not_spoken_here_and_is_said_to_be() {
     let answer = put(server.tcp, &format!("/cas/{}", digest.hash_text()), b"content").await;
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("SHA-256"), "{}", answer.text());
+}
+
+/// PROTOCOL 89, bad input: whatever is sent, in whatever pieces, the server goes on, and stores nothing of it.
+#[tokio::test]
+async fn noise_is_survived() {
+    let server = TestServer::start().await;
+    let hash = sha(b"x").hash_text();
+    let parts = [
+        "GET ",
+        "PUT ",
+        "PROPFIND ",
+        "HEAD ",
+        "/cas/",
+        "/ac/",
+        "/webdav/",
+        "..",
+        "%2e",
+        "//",
+        " HTTP/1.1",
+        " HTTP/1.0",
+        " HTTP/2",
+        "\r\n",
+        "\r\n\r\n",
+        "Host: localhost",
+        "Host: [::1",
+        "Host:",
+        "Content-Length: 5",
+        "Content-Length: 99999999999999999999",
+        "Transfer-Encoding: chunked",
+        "Expect: 100-continue",
+        "Range: bytes=1-",
+        "Authorization: Basic ====",
+        "User-Agent: bazel/",
+        "5\r\nhello\r\n",
+        "0\r\n\r\n",
+        "\0",
+        "\u{ff}",
+        &hash,
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "Upgrade: h2c",
+        "Connection: upgrade",
+    ];
+    for round in 0..300 {
+        let choices = noise(round, 24);
+        let text: String = choices.iter().map(|choice| parts[usize::from(*choice) % parts.len()]).collect();
+        let mut wire = Wire::connect(server.tcp).await;
+        // Who is refused early need not be let to finish.
+        let _ = wire.stream.write_all(text.as_bytes()).await;
+        let _ = wire.stream.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(common::PATIENCE, wire.stream.read_to_end(&mut answer))
+            .await
+            .expect("an answer, or an end");
+    }
+    assert_eq!(server.staged_files(), 0);
+    assert_eq!(put(server.tcp, &cas(b"x"), b"x").await.status, 200);
+    assert_eq!(server.read(&format!("blobs/{}", sha(b"x")), 0, 0).await.unwrap(), b"x", "gRPC too");
+}
+
+/// PROTOCOL 89, bad input: hundreds of connections at once are all served, and so is gRPC meanwhile.
+#[tokio::test]
+async fn hundreds_of_connections_are_served() {
+    let server = TestServer::start().await;
+    let address = server.tcp;
+    let clients = (0..200_u32).map(|n| async move {
+        let body = n.to_le_bytes();
+        let path = cas(&body);
+        let mut wire = Wire::connect(address).await;
+        let put = wire.ask("PUT", &path, &[], &body).await.status;
+        (put, wire.ask("GET", &path, &[], b"").await.body == body)
+    });
+    let answers = futures::future::join_all(clients).await;
+    assert!(answers.iter().all(|answer| *answer == (200, true)), "{answers:?}");
+    let last = sha(&199_u32.to_le_bytes());
+    assert!(server.read(&format!("blobs/{last}"), 0, 0).await.is_ok());
 }

@@ -125,6 +125,38 @@ fn bazel_over_http() {
     );
 }
 
+/// A chain of three actions without a compiler, the last of which does `last`.
+fn chain(bazel: &Bazel, last: &str) {
+    let rule = |name: &str, input: &str, command: &str| {
+        format!("genrule(name = '{name}', srcs = ['{input}'], outs = ['{name}.txt'], cmd = 'tr {command} < $< > $@')\n")
+    };
+    let rules = [rule("one", "lib.cc", "a-m n-z"), rule("two", "one.txt", "n-z a-m"), rule("three", "two.txt", last)];
+    fs::write(bazel.workspace.join("BUILD"), rules.concat()).unwrap();
+    fs::write(bazel.workspace.join("MODULE.bazel"), "module(name = \"chain\")\n").unwrap();
+}
+
+/// PROTOCOL 89, 44: Bazel 7 downloads only what it needs, so an output that it was promised and that has gone would break the
+/// build: what names it is a miss, and is made again.
+#[test]
+fn bazel_7_builds_without_the_bytes() {
+    let machine = Machine::new("bazel-7");
+    let cache = format!("--remote_cache={}/bazel", machine.url());
+    let flags = [cache.as_str(), "--spawn_strategy=local", "--remote_download_outputs=minimal"];
+    let somebody = |name: &str, last: &str| {
+        let bazel = Bazel { version: Version::V7, ..somebody(&machine, name) };
+        chain(&bazel, last);
+        bazel
+    };
+    let build = |bazel: &Bazel| bazel.all_targets("build", &flags).unwrap();
+    let one = somebody("one", "b c");
+    assert_eq!(build(&one).count("local"), 3);
+    let intermediate = one.outputs().unwrap().remove(Path::new("two.txt")).unwrap();
+    fs::remove_file(machine.home.store().join("blobs/sha256").join(&intermediate[..2]).join(&intermediate)).unwrap();
+    // The last action is another, so it needs the output that has gone.
+    let again = build(&somebody("two", "b d"));
+    assert_eq!((again.count("remote cache hit"), again.count("local")), (1, 2), "{}", again.output);
+}
+
 /// PROTOCOL 86: Bazel's downloader asks for an archive by its checksum and gets it from the store, although its URL leads nowhere.
 /// The archive came over HTTP; the calls are those of gRPC on the same port.
 #[test]
