@@ -8,6 +8,7 @@ pub mod binary;
 pub mod buildbox;
 pub mod guide;
 pub mod jail;
+pub mod makers;
 pub mod nix;
 pub mod packages;
 pub mod projects;

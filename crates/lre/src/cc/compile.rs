@@ -81,12 +81,13 @@ async fn go(launch: &Launch, context: &Context, record: &mut Record) -> Done {
     let here = std::env::current_dir().or_problem("the current directory cannot be found")?;
     let expanded = response::expand(launch.arguments.clone(), &here);
     let arguments = expanded.or_problem("a response file cannot be used")?;
-    let pinned = Pinned::find(context, &here, launch.lock.as_deref(), launch.toolchain.as_deref())?;
-    let client = context.connect().await?;
-    let (program, kind) = pinned.program(&client, &launch.compiler).await?;
     let line = Line::parse(&arguments);
     record.file = line.sources.first().or(line.output.as_ref()).unwrap_or(&launch.compiler).clone();
     let mut roots = Roots::find(&here, &launch.roots, line.sources.first().map(String::as_str));
+    let (workspace, lock) = (roots.outside("src"), launch.lock.as_deref());
+    let pinned = Pinned::find(context, &here, workspace.as_deref(), lock, launch.toolchain.as_deref())?;
+    let client = context.connect().await?;
+    let (program, kind) = pinned.program(&client, &launch.compiler).await?;
     for named in line.sources.iter().chain(&line.output).chain(line.dep.iter().filter_map(|dep| dep.file.as_ref())) {
         bring(&mut roots, named);
     }

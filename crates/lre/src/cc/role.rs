@@ -46,14 +46,23 @@ const TOOLS: &[&str] = &[
 ];
 
 impl Pinned {
-    /// The toolchain of the lock file `lock`, else of the one above `here`, else the installed one.
+    /// The toolchain of the lock file `lock`, else of the one above `here` or above the workspace, else the installed one.
     ///
     /// # Errors
     /// A lock file that cannot be used, several toolchains that could be meant, or none.
-    pub fn find(context: &Context, here: &Path, lock: Option<&Path>, name: Option<&str>) -> Result<Self, Problem> {
-        let read = match lock {
-            Some(path) => Some((path.to_owned(), named(path)?)),
-            None => pinned::lock(here)?,
+    pub fn find(
+        context: &Context,
+        here: &Path,
+        workspace: Option<&Path>,
+        lock: Option<&Path>,
+        name: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let read = match (lock, pinned::lock(here)?, workspace) {
+            (Some(path), ..) => Some((path.to_owned(), named(path)?)),
+            (None, Some(above), _) => Some(above),
+            // A build directory may be anywhere.
+            (None, None, Some(workspace)) => pinned::lock(workspace)?,
+            (None, None, None) => None,
         };
         if let Some((path, lock)) = read {
             let policy = lock.policy();
