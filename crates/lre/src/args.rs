@@ -265,8 +265,14 @@ pub struct RunArgs {
     /// Report as JSON on stdout; the command's output goes to stderr.
     #[arg(long)]
     pub json: bool,
+    /// Run an action that the server has, whoever sent it: the message of a failure names it. Its outputs are not
+    /// written here.
+    #[arg(long, value_name = "HASH/SIZE", conflicts_with_all = [
+        "command", "inputs", "no_in", "outputs", "environment", "toolchain", "policy", "network", "properties", "timeout",
+    ])]
+    pub action: Option<String>,
     /// The command and its arguments.
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(last = true, required_unless_present = "action", value_name = "CMD")]
     pub command: Vec<String>,
 }
 

@@ -359,7 +359,9 @@ impl Driver {
             Some(Failure::Cancelled) if self.closing.load(Ordering::Relaxed) => {
                 Answer::refused(&Refusal::Stopping.to_status())
             }
-            _ => Answer::ran(&outcome),
+            // Who has called `lre run` knows how.
+            _ if caller.is_lre() => Answer::ran(&outcome, String::new),
+            _ => Answer::ran(&outcome, || format!("reproduce: lre run --action {action}")),
         };
         let answer = Some(Arc::new(answer));
         let mut room = self.room();

@@ -55,6 +55,12 @@ impl Caller {
         }
     }
 
+    /// Whether it is `lre` itself.
+    #[must_use]
+    pub fn is_lre(&self) -> bool {
+        self.tool == "lre"
+    }
+
     /// Whether the client compares the `committed_size` of a finished compressed upload with the
     /// size of the blob (PROTOCOL, 37): siso does, all others want the count of bytes sent.
     #[must_use]

@@ -98,14 +98,16 @@ impl Answer {
     }
 
     /// It ran. What there is of a result goes with a failure too: the output of a command that was
-    /// too slow is what its user wants to see (PROTOCOL, 58).
+    /// too slow is what its user wants to see (PROTOCOL, 58). `reproduce`, where it is the command that failed, says how
+    /// to have the same again (PROTOCOL, 65).
     #[must_use]
-    pub fn ran(outcome: &Outcome) -> Self {
+    pub fn ran(outcome: &Outcome, reproduce: impl FnOnce() -> String) -> Self {
         let (status, reason) = match &outcome.failure {
             None => (status::ok(), String::new()),
             Some(failure) => (status::to_rpc(&failure.to_status()), with_hint(failure)),
         };
-        let parts = [reason.as_str(), outcome.message.as_str()];
+        let reproduce = if is_the_commands(outcome) { reproduce() } else { String::new() };
+        let parts = [reason.as_str(), outcome.message.as_str(), reproduce.as_str()];
         let message = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("\n");
         Self { result: outcome.result.clone(), cached: false, status, message }
     }
@@ -137,6 +139,15 @@ impl Answer {
             message: self.message.clone(),
             ..Default::default()
         }
+    }
+}
+
+/// Whether it is the command that failed, so that whoever runs it again will see the same.
+fn is_the_commands(outcome: &Outcome) -> bool {
+    match &outcome.failure {
+        None => outcome.result.as_ref().is_some_and(|result| result.exit_code() != 0),
+        Some(Failure::DeadlineExceeded(_) | Failure::Limit(_) | Failure::Output { .. }) => true,
+        Some(_) => false,
     }
 }
 

@@ -211,3 +211,22 @@ fn an_unknown_platform_is_answered_at_once_in(world: &World) {
     let status = world.home.must(&["status", "--json"]).unwrap();
     assert!(status.contains(&world.server.tcp().to_string()), "{status}");
 }
+
+/// PROTOCOL 65: an action that failed is run again by the digest that its message names, whoever sent it; one that the
+/// server does not have, and what is no digest, is told.
+#[test]
+fn an_action_is_run_again_by_its_digest() {
+    for world in World::every() {
+        let first = world.run(&["--no-in", "--json", "--", "sh", "-c", "echo said; exit 3"]);
+        let action = report(&first)["action"].as_str().unwrap().to_owned();
+        let again = world.run(&["--action", &action]);
+        assert_eq!((again.status.code(), &again.stdout[..]), (Some(3), &b"said\n"[..]), "{}", said(&again));
+        let nobodys = format!("{}/7", "0".repeat(64));
+        for (action, words) in
+            [(nobodys.as_str(), "does not have the action"), ("x/y", "is not the digest of an action")]
+        {
+            let refused = world.run(&["--action", action]);
+            assert!(!refused.status.success() && said(&refused).contains(words), "{}", said(&refused));
+        }
+    }
+}

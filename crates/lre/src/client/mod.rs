@@ -17,13 +17,14 @@ pub use prober::ActionProber;
 use crate::client::inputs::Content;
 use crate::config::Endpoint;
 use futures::{StreamExt, TryStreamExt};
-use lre_model::{ActionDigest, ActionResult, Digest};
+use lre_model::{Action, ActionDigest, ActionResult, Digest};
 use lre_proto::re;
 use lre_store::upstream::Upstream;
 use lre_store::{Blob, BlobStore, FileBlob, Origin};
 use lre_toolchain::Advertised;
 use prost::Message;
 use re::execution_client::ExecutionClient;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
@@ -115,6 +116,17 @@ impl Client {
     pub async fn prepare(&self, spec: ActionSpec) -> Result<Prepared, ClientError> {
         let prepared = tokio::task::spawn_blocking(move || spec.prepare()).await;
         prepared.map_err(|e| ClientError::Protocol(e.to_string()))?
+    }
+
+    /// An action that the server has already, whoever has sent it; none of its blobs are here.
+    ///
+    /// # Errors
+    /// The server does not have it, or has something else under this digest.
+    pub async fn known(&self, digest: ActionDigest) -> Result<Prepared, ClientError> {
+        let blob = self.store.read(digest.0).await?.into_bytes(MESSAGE_BYTES_MAX as u64).await?;
+        let action = Action::decode(digest, &blob).map_err(|e| ClientError::BadInput(e.to_string()))?;
+        let Action { command, input_root, .. } = action;
+        Ok(Prepared { action: digest, command, input_root, files: 0, bytes: 0, blobs: HashMap::default() })
     }
 
     /// The result that the server remembers, where it remembers one.

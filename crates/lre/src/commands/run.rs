@@ -7,7 +7,7 @@ use crate::commands::{Context, Done, block_on};
 use crate::config::Written;
 use crate::exit::{Exit, OrProblem, Problem};
 use crate::{pinned, ui};
-use lre_model::{ActionResult, Network, Platform, Policy, RelPath, Terms};
+use lre_model::{ActionDigest, ActionResult, Network, Platform, Policy, ReadResource, RelPath, Terms};
 use lre_proto::{protobuf, re};
 use lre_store::StoreError;
 use serde_json::json;
@@ -36,6 +36,9 @@ pub fn run(args: &RunArgs, flags: &Written) -> Done {
 }
 
 async fn act(args: &RunArgs, context: &Context) -> Done {
+    if let Some(action) = &args.action {
+        return again(args, context, action).await;
+    }
     let here = std::env::current_dir().or_problem("the current directory cannot be found")?;
     let begin = Instant::now();
     let spec = spec(args, context, &here)?;
@@ -50,12 +53,44 @@ async fn act(args: &RunArgs, context: &Context) -> Done {
         }
         downloaded => drop(downloaded?),
     }
-    let took = begin.elapsed();
-    streams(&client, &executed.result, args.json).await?;
     let missing = missing_outputs(args, &executed.result);
+    conclude(args, &client, &prepared, executed, &missing, begin).await
+}
+
+/// An action that the server has: somebody's build has failed, and its user wants to see how.
+async fn again(args: &RunArgs, context: &Context, action: &str) -> Done {
+    let begin = Instant::now();
+    let named = ReadResource::parse(&format!("blobs/{action}")).map_err(|_| {
+        Problem::usage(format!("`{action}` is not the digest of an action"))
+            .hint("HASH/SIZE, as the message of a failure names it")
+    })?;
+    let client = context.connect().await?;
+    let prepared = match client.known(ActionDigest(named.digest)).await {
+        Err(ClientError::Store(StoreError::Missing(_))) => {
+            return Err(Problem::error(format!("the server does not have the action {action}"))
+                .why("what nobody has used for a while is dropped; another server never had it")
+                .hint("build once more, the client sends it again; `--server WHERE` names another server"));
+        }
+        prepared => prepared?,
+    };
+    let executed = execute(&client, &prepared, Options { skip_cache_lookup: true, ..options(args) }).await?;
+    conclude(args, &client, &prepared, executed, &[], begin).await
+}
+
+/// Tells what came of it.
+async fn conclude(
+    args: &RunArgs,
+    client: &Client,
+    prepared: &Prepared,
+    executed: Executed,
+    missing: &[String],
+    begin: Instant,
+) -> Done {
+    let took = begin.elapsed();
+    streams(client, &executed.result, args.json).await?;
     match args.json {
-        true => say!("{}", report(&prepared, &executed, &missing, took)),
-        false => eprintln!("{}", summary(&prepared, &executed, took)),
+        true => say!("{}", report(prepared, &executed, missing, took)),
+        false => eprintln!("{}", summary(prepared, &executed, took)),
     }
     // Beside a failure it is told with it.
     if executed.failure.is_none() && !executed.message.is_empty() && !args.json {

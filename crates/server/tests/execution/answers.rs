@@ -145,6 +145,31 @@ async fn a_greedy_command_comes_back_with_its_limit() {
     assert!(world.memory.get(ActionDigest(action)).await.unwrap().is_none());
 }
 
+/// PROTOCOL 65: whoever sees a command fail is told how to have the same again; of what succeeds, and to `lre` itself,
+/// nothing is said.
+#[tokio::test]
+async fn failures_say_how_they_are_reproduced() {
+    use prost::Message;
+    let world = World::new().await;
+    for script in ["exit 3", "slow", "greedy", "bad-output"] {
+        let action = world.script(script).await;
+        let message = world.run(request(action)).await.unwrap().message;
+        let last = message.lines().last().unwrap_or_default();
+        assert_eq!(last, format!("reproduce: lre run --action {action}"), "{script}: {message}");
+    }
+    for script in ["say hello", "panic"] {
+        let message = world.run(request(world.script(script).await)).await.unwrap().message;
+        assert!(!message.contains("reproduce"), "{script}: {message}");
+    }
+    let tool = re::ToolDetails { tool_name: "lre".into(), ..Default::default() };
+    let caller = re::RequestMetadata { tool_details: Some(tool), ..Default::default() };
+    let mut asked = tonic::Request::new(request(world.script("exit 4").await));
+    let header = tonic::metadata::MetadataValue::from_bytes(&caller.encode_to_vec());
+    asked.metadata_mut().insert_bin("build.bazel.remote.execution.v2.requestmetadata-bin", header);
+    let stream = world.execution.clone().execute(asked).await.unwrap().into_inner();
+    assert_eq!(response(&all(stream).await).message, "");
+}
+
 /// PROTOCOL 73: an output of the wrong kind is a FAILED_PRECONDITION that names it.
 #[tokio::test]
 async fn a_wrong_output_is_a_failed_precondition() {
