@@ -440,3 +440,22 @@ async fn hundreds_of_connections_are_served() {
     let last = sha(&199_u32.to_le_bytes());
     assert!(server.read(&format!("blobs/{last}"), 0, 0).await.is_ok());
 }
+
+/// PROTOCOL 89: a server that is told to stop waits neither for connections that stay nor for ever for bodies that do not come,
+/// and keeps nothing of them.
+#[tokio::test]
+async fn a_stopping_server_ends_its_connections() {
+    let mut server = TestServer::start().await;
+    let mut idle = Wire::connect(server.tcp).await;
+    assert_eq!(idle.ask("GET", &cas(b""), &[], b"").await.status, 200);
+    let mut half = Wire::connect(server.tcp).await;
+    let path = ac("", b"half");
+    half.send(format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n\r\n").as_bytes()).await;
+    half.send(&noise(8, 290_000)).await;
+    until("a half of a body waits", async || server.staged_files() > 0).await;
+    server.stop.cancel();
+    let served = tokio::time::timeout(common::PATIENCE, &mut server.served).await;
+    served.expect("it ends").unwrap().unwrap();
+    assert_eq!(idle.stream.read(&mut [0; 1]).await.unwrap(), 0, "closed");
+    until("nothing is left", async || server.staged_files() == 0).await;
+}
