@@ -45,6 +45,14 @@ impl Version {
         }
     }
 
+    /// What its Java has to be told. Debian's 7 looks for the native part of zstd beside its own, where it is not.
+    fn java_flags(self) -> &'static [&'static str] {
+        match self {
+            Self::V4 => &[],
+            Self::V7 => &["--host_jvm_args=-DZstdNativePath=/usr/lib/x86_64-linux-gnu/libzstd-jni.so"],
+        }
+    }
+
     fn grpc_log(self) -> &'static str {
         match self {
             Self::V4 => "--experimental_remote_grpc_log",
@@ -70,19 +78,25 @@ pub struct Bazel {
     /// Whether Bazel's own server stays between two commands, as it does for users: what is measured then is no start of
     /// Java. Whoever sets it calls [`Bazel::shutdown`]; a server that nobody ended ends by itself when it has been idle.
     pub resident: bool,
+    /// Further startup options, before the command.
+    pub startup: Vec<String>,
 }
 
 /// After so many idle seconds a resident Bazel ends by itself.
 const IDLE_SECONDS_MAX: u32 = 120;
 
 /// What a build left behind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Build {
     /// How many processes ran in which way, as Bazel counts them: `remote`, `remote cache hit`, `internal`, ...
     pub processes: BTreeMap<String, usize>,
     /// Hash of every action that Bazel asked a remote service about, with what it does and for which target; by the
     /// service's method.
     pub actions: BTreeMap<String, BTreeSet<String>>,
+    /// How often Bazel called each method of a remote service, as its own log has it.
+    pub calls: BTreeMap<String, usize>,
+    /// The resource names of its ByteStream calls, likewise.
+    pub resources: BTreeSet<String>,
     /// Everything that was printed.
     pub output: String,
 }
@@ -113,27 +127,36 @@ impl Build {
 }
 
 impl Bazel {
-    /// `bazel test TARGETS ARGUMENTS`, which must succeed.
+    /// `bazel test //... ARGUMENTS`, which must succeed.
     pub fn test(&self, arguments: &[&str]) -> Result<Build> {
+        self.logged("test", "//...", arguments)
+    }
+
+    /// `bazel COMMAND TARGET ARGUMENTS`, which must succeed; the error has everything that was printed.
+    pub fn logged(&self, command: &str, target: &str, arguments: &[&str]) -> Result<Build> {
         let log = self.home.join("grpc.log");
         // Bazel appends.
         let _ = fs::remove_file(&log);
         let logged = format!("{}={}", self.version.grpc_log(), log.display());
-        let build = self.all_targets("test", &[arguments, &[&logged]].concat())?;
+        let mut build = self.targets(command, target, &[arguments, &[&logged]].concat())?;
         // Without a remote service there is no log.
-        let actions = fs::read(&log).map_or_else(|_| Ok(BTreeMap::new()), |bytes| actions(&bytes))?;
-        Ok(Build { actions, ..build })
+        build.read(&fs::read(&log).unwrap_or_default())?;
+        Ok(build)
     }
 
     /// `bazel COMMAND //... ARGUMENTS`, which must succeed. No calls are logged, so no actions are known afterwards.
     pub fn all_targets(&self, command: &str, arguments: &[&str]) -> Result<Build> {
-        let mut all = vec![command.to_owned(), "//...".to_owned()];
+        self.targets(command, "//...", arguments)
+    }
+
+    fn targets(&self, command: &str, target: &str, arguments: &[&str]) -> Result<Build> {
+        let mut all = vec![command.to_owned(), target.to_owned()];
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         all.extend(self.offline()?);
         all.extend(["--color=no", "--curses=no", "--noshow_progress", "--verbose_failures"].map(str::to_owned));
         let output = self.run(&all)?;
         let processes = processes(&output).with_context(|| format!("no summary of processes in:\n{output}"))?;
-        Ok(Build { processes, actions: BTreeMap::new(), output })
+        Ok(Build { processes, output, ..Build::default() })
     }
 
     /// `bazel shutdown`: the end of a [resident](Bazel::resident) Bazel.
@@ -174,7 +197,7 @@ impl Bazel {
         command.env("HOME", &self.home).env("USER", "somebody").envs(self.environment.iter().cloned());
         // In batch mode nothing stays behind when the test ends, however it ends.
         let life = if self.resident { format!("--max_idle_secs={IDLE_SECONDS_MAX}") } else { "--batch".to_owned() };
-        command.args([life, format!("--server_javabase={java}")]);
+        command.args([life, format!("--server_javabase={java}")]).args(self.version.java_flags()).args(&self.startup);
         command.arg(format!("--output_user_root={}", self.home.join("bazel").display())).args(arguments);
         let output = command.output().context("unshare is needed")?;
         let said = crate::serve::said(&output);
@@ -249,6 +272,8 @@ struct LogEntry {
     metadata: Option<RequestMetadata>,
     #[prost(string, tag = "3")]
     method_name: String,
+    #[prost(message, optional, tag = "4")]
+    details: Option<Details>,
 }
 
 /// As much of the API's `RequestMetadata`.
@@ -262,19 +287,50 @@ struct RequestMetadata {
     target_id: String,
 }
 
-/// The actions in a log of calls, by the last part of the method's name. Only calls about an action count: an upload
-/// carries the action's name too.
-fn actions(mut log: &[u8]) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let mut actions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    while !log.is_empty() {
-        let entry = LogEntry::decode_length_delimited(&mut log).context("Bazel's log of calls")?;
-        let method = entry.method_name.rsplit('/').next().unwrap_or_default().to_owned();
-        if let ("Execute" | "GetActionResult", Some(metadata)) = (method.as_str(), entry.metadata) {
-            let RequestMetadata { action_id, action_mnemonic, target_id } = metadata;
-            actions.entry(method).or_default().insert(format!("{action_id} {action_mnemonic} {target_id}"));
+/// As much of `remote_logging.RpcCallDetails`: the streams of bytes.
+#[derive(Clone, PartialEq, Message)]
+struct Details {
+    #[prost(message, optional, tag = "5")]
+    read: Option<Read>,
+    #[prost(message, optional, tag = "6")]
+    write: Option<Write>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Read {
+    #[prost(message, optional, tag = "1")]
+    request: Option<ReadRequest>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReadRequest {
+    #[prost(string, tag = "1")]
+    resource_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Write {
+    #[prost(string, repeated, tag = "1")]
+    resource_names: Vec<String>,
+}
+
+impl Build {
+    /// Adds what a log of calls says. Only calls about an action make one known: an upload carries the action's name too.
+    fn read(&mut self, mut log: &[u8]) -> Result<()> {
+        while !log.is_empty() {
+            let entry = LogEntry::decode_length_delimited(&mut log).context("Bazel's log of calls")?;
+            let method = entry.method_name.rsplit('/').next().unwrap_or_default().to_owned();
+            *self.calls.entry(method.clone()).or_default() += 1;
+            let details = entry.details.unwrap_or_default();
+            self.resources.extend(details.read.and_then(|read| read.request).map(|request| request.resource_name));
+            self.resources.extend(details.write.map(|write| write.resource_names).unwrap_or_default());
+            if let ("Execute" | "GetActionResult", Some(metadata)) = (method.as_str(), entry.metadata) {
+                let RequestMetadata { action_id, action_mnemonic, target_id } = metadata;
+                self.actions.entry(method).or_default().insert(format!("{action_id} {action_mnemonic} {target_id}"));
+            }
         }
+        Ok(())
     }
-    Ok(actions)
 }
 
 #[cfg(test)]
@@ -284,7 +340,7 @@ mod tests {
     #[test]
     fn the_time_is_what_bazel_says() {
         let output = "INFO: Elapsed time: 1.234s, Critical Path: 0.98s\nINFO: 1 process: 1 internal.\n".to_owned();
-        let build = Build { processes: BTreeMap::new(), actions: BTreeMap::new(), output };
+        let build = Build { output, ..Build::default() };
         assert_eq!(build.elapsed(), Some(Duration::from_millis(1234)));
     }
 

@@ -6,6 +6,7 @@
 pub mod bazel;
 pub mod binary;
 pub mod buildbox;
+pub mod cut;
 pub mod guide;
 pub mod jail;
 pub mod makers;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that is expected to happen at once. Only a failing test waits for it.
@@ -127,6 +127,7 @@ pub fn said(output: &Output) -> String {
 pub struct Serve {
     child: Child,
     tcp: Option<SocketAddr>,
+    log: Arc<Mutex<String>>,
 }
 
 impl Serve {
@@ -134,9 +135,9 @@ impl Serve {
     fn start(mut command: Command) -> Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("lre serve")?;
         let stdout = child.stdout.take().context("stdout is piped")?;
-        let errors = collected(child.stderr.take().context("stderr is piped")?);
+        let (log, ended) = collected(child.stderr.take().context("stderr is piped")?);
         let lines = lines_of(stdout);
-        let mut serve = Self { child, tcp: None };
+        let mut serve = Self { child, tcp: None, log };
         let deadline = Instant::now() + PATIENCE;
         loop {
             match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -149,7 +150,9 @@ impl Serve {
                 Err(_) => {
                     let status = serve.child.try_wait()?;
                     serve.kill()?;
-                    bail!("lre serve is not ready ({status:?}):\n{}", errors.recv().unwrap_or_default());
+                    // Its end is the end of what it says.
+                    let _ = ended.recv_timeout(PATIENCE);
+                    bail!("lre serve is not ready ({status:?}):\n{}", serve.log());
                 }
             }
         }
@@ -163,6 +166,11 @@ impl Serve {
     /// Where it listens.
     pub fn tcp(&self) -> SocketAddr {
         self.tcp.expect("it was told to listen on a port")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("whoever reads its stderr does not panic").clone()
     }
 
     /// SIGTERM, and the wait for its end.
@@ -210,13 +218,17 @@ fn lines_of(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     receiver
 }
 
-/// Everything, at the end of the stream.
-fn collected(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
+/// Everything that has come so far, and a word at the end of the stream.
+fn collected(stream: impl Read + Send + 'static) -> (Arc<Mutex<String>>, mpsc::Receiver<()>) {
+    let text = Arc::new(Mutex::new(String::new()));
+    let (collector, (sender, receiver)) = (Arc::clone(&text), mpsc::channel());
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes);
-        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            let mut text = collector.lock().expect("nobody panics with it");
+            text.push_str(&String::from_utf8_lossy(&line));
+            text.push('\n');
+        }
+        let _ = sender.send(());
     });
-    receiver
+    (text, receiver)
 }

@@ -91,6 +91,11 @@ impl World {
         Ok(said(&output))
     }
 
+    /// The server.
+    pub fn server(&self) -> &Serve {
+        &self.server
+    }
+
     /// Whose machine it is.
     pub fn home(&self) -> &Home {
         &self.home
@@ -146,7 +151,7 @@ impl World {
         environment: Vec<(String, String)>,
     ) -> Bazel {
         let (version, root) = (self.version, self.root.clone());
-        Bazel { version, root, user, home, workspace, environment, resident: false }
+        Bazel { version, root, user, home, workspace, environment, resident: false, startup: Vec::new() }
     }
 }
 

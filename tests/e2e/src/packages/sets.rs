@@ -110,6 +110,7 @@ pub(super) const SETS: &[Set] = &[
             "librx-java",
             "libxz-java",
             "libzstd-jni-java",
+            "libzstd-jni1",
         ],
     },
     // recc, trexe, casupload, casdownload and buildbox-casd. No base: they run from their folder, on the machine as it is.
