@@ -3,10 +3,9 @@
 use lre_e2e::serve::said;
 use lre_e2e::site::Site;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 /// A digest of nothing that anybody has.
 const NOBODYS: &str = "0000000000000000000000000000000000000000000000000000000000000000/5";
@@ -53,8 +52,9 @@ fn list(top: &Path, folder: &Path, lines: &mut Vec<String>) {
     }
 }
 
-/// PROTOCOL 8, 48, 67, 69, 70, 71, 72, 77, 79: trexe over both transports has its inputs, working directory and every
-/// kind of output path as it asked for them, and the second time the result is known.
+/// PROTOCOL 8, 48, 67, 69, 70, 71, 72, 77, 79, 82: trexe over both transports has its inputs, working directory and every
+/// kind of output path as it asked for them, the second time the result is known, and its
+/// metadata can be printed as JSON by a program that knows no type of ours.
 #[test]
 fn trexe_runs_an_action_once() {
     let site = Site::with_tools("").unwrap();
@@ -118,25 +118,6 @@ fn trexe_finds_and_cancels_an_operation() {
     assert!(!nobodys.status.success());
     let why = "5: the operation `operations/nobodys` is not known here (any more): call Execute again";
     assert!(said(&nobodys).contains(why), "{}", said(&nobodys));
-}
-
-/// PROTOCOL 66, 87: with `--stream-logs` what a command writes is there while it runs; and once it has ended, all of it
-/// is, once.
-#[test]
-fn trexe_shows_what_a_command_writes_while_it_runs() {
-    let site = Site::with_tools("").unwrap();
-    let mut trexe = site.buildbox.command("trexe");
-    trexe.arg(format!("--remote={}", site.unix())).arg(format!("--platform-properties={}", site.toolchain));
-    trexe.args(["--stream-logs", "--", "sh", "-c", "echo begun; while :; do :; done"]);
-    let mut running = trexe.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
-    let first = lines.next().map(|line| line.unwrap());
-    running.kill().unwrap();
-    running.wait().unwrap();
-    assert_eq!(first.as_deref(), Some("begun"), "the command has not ended");
-
-    let ended = site.trexe(&["--stream-logs"], &["sh", "-c", "echo one; echo two >&2; echo three"]).unwrap();
-    assert_eq!((worked(&ended).as_str(), String::from_utf8(ended.stderr).unwrap().as_str()), ("one\nthree\n", "two\n"));
 }
 
 /// PROTOCOL 58, 60, 61, 63: a command that fails gives its exit code and what it wrote, each time; one that cannot start,
