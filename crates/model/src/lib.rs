@@ -26,11 +26,11 @@ pub use nearest::nearest;
 pub use path::{BadPath, RelPath};
 pub use platform::Platform;
 pub use resource::{BadResource, Compressor, ReadResource, WriteResource};
-pub use result::{ActionResult, duration, timestamp, usage_any};
+pub use result::{ActionResult, duration, timestamp};
 pub use sketch::Sketch;
 pub use subtree::Subtree;
 pub use terms::{Limits, Network, Policy, Terms, TermsError, UnknownPolicy};
 pub use tree::{Extent, InputTree, decode_tree, encode_tree};
 
 /// Used in messages that carry the wire form of our nouns.
-pub use lre_proto::{protobuf, re as wire, usage::PosixResourceUsage};
+pub use lre_proto::{protobuf, re as wire, usage::ResourceUsage};

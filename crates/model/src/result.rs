@@ -1,6 +1,6 @@
 //! What is remembered of an action.
 use crate::{Digest, DigestFunction, Invalid};
-use lre_proto::{protobuf, re, usage};
+use lre_proto::{protobuf, re};
 use prost::Message;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -112,10 +112,4 @@ pub fn timestamp(time: SystemTime) -> Option<protobuf::Timestamp> {
 pub fn duration(length: Duration) -> protobuf::Duration {
     let seconds = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
     protobuf::Duration { seconds, nanos: length.subsec_nanos().cast_signed() }
-}
-
-/// Resource usage, as `ExecutedActionMetadata.auxiliary_metadata` has it (PROTOCOL, 82).
-#[must_use]
-pub fn usage_any(usage: &usage::PosixResourceUsage) -> protobuf::Any {
-    protobuf::Any { type_url: usage::TYPE_URL.to_owned(), value: usage.encode_to_vec() }
 }

@@ -1,42 +1,57 @@
-//! What a command used of its machine, in the message that other servers of this API publish: Buildbarn's
-//! `POSIXResourceUsage`, which its browser and other tools know how to show. The API leaves the type open
-//! (`ExecutedActionMetadata.auxiliary_metadata`), so one that exists is worth more than one of our own.
-use crate::protobuf;
+//! What a command used of its machine, for `ExecutedActionMetadata.auxiliary_metadata`.
+//!
+//! The API leaves the type of that message open. Ours is `google.protobuf.Struct`, which is part of every protobuf library:
+//! whoever prints a result as JSON must know the type of every `Any` in it, and prints nothing at all where it does not.
+//! BuildBox's trexe left an empty file for `--action-result-json` when this was another server's own message.
+use crate::protobuf::Any;
+use prost::Message;
+use std::collections::BTreeMap;
 
-/// The name by which an `Any` says that it is a [`PosixResourceUsage`].
-pub const TYPE_URL: &str = "type.googleapis.com/buildbarn.resourceusage.POSIXResourceUsage";
+/// The name by which an `Any` says that it is a `google.protobuf.Struct`.
+pub const TYPE_URL: &str = "type.googleapis.com/google.protobuf.Struct";
 
 /// What `getrusage` says of a command and the children that it has waited for.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct PosixResourceUsage {
-    /// Processor time in user mode.
-    #[prost(message, optional, tag = "1")]
-    pub user_time: Option<protobuf::Duration>,
-    /// Processor time in the kernel.
-    #[prost(message, optional, tag = "2")]
-    pub system_time: Option<protobuf::Duration>,
-    /// The largest resident set of any of the processes, in bytes.
-    #[prost(int64, tag = "3")]
-    pub maximum_resident_set_size: i64,
-    /// Page faults that needed no reading.
-    #[prost(int64, tag = "7")]
-    pub page_reclaims: i64,
-    /// Page faults that did.
-    #[prost(int64, tag = "8")]
-    pub page_faults: i64,
-    /// Reads from a disk.
-    #[prost(int64, tag = "10")]
-    pub block_input_operations: i64,
-    /// Writes to a disk.
-    #[prost(int64, tag = "11")]
-    pub block_output_operations: i64,
-    /// How often a process waited for something.
-    #[prost(int64, tag = "15")]
-    pub voluntary_context_switches: i64,
-    /// How often another process took the processor.
-    #[prost(int64, tag = "16")]
-    pub involuntary_context_switches: i64,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResourceUsage {
+    /// By name; all of them counts, bytes or seconds.
+    pub numbers: BTreeMap<&'static str, f64>,
     /// The signal that ended the command, without `SIG`; empty where none did.
-    #[prost(string, tag = "17")]
     pub termination_signal: String,
+}
+
+/// `google.protobuf.Struct`.
+#[derive(Clone, PartialEq, Message)]
+struct Struct {
+    #[prost(btree_map = "string, message", tag = "1")]
+    fields: BTreeMap<String, Value>,
+}
+
+/// As much of `google.protobuf.Value`.
+#[derive(Clone, PartialEq, Message)]
+struct Value {
+    #[prost(oneof = "Kind", tags = "2, 3")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(double, tag = "2")]
+    Number(f64),
+    #[prost(string, tag = "3")]
+    Text(String),
+}
+
+impl ResourceUsage {
+    /// The message.
+    #[must_use]
+    pub fn to_any(&self) -> Any {
+        let value = |kind| Value { kind: Some(kind) };
+        let numbers = self.numbers.iter().map(|(name, number)| ((*name).to_owned(), value(Kind::Number(*number))));
+        let mut fields: BTreeMap<_, _> = numbers.collect();
+        if !self.termination_signal.is_empty() {
+            let signal = value(Kind::Text(self.termination_signal.clone()));
+            fields.insert("termination_signal".to_owned(), signal);
+        }
+        Any { type_url: TYPE_URL.to_owned(), value: Struct { fields }.encode_to_vec() }
+    }
 }

@@ -1,5 +1,5 @@
 //! What an execution used, for `ExecutedActionMetadata.auxiliary_metadata` (PROTOCOL, 82).
-use lre_model::{PosixResourceUsage, duration, protobuf, usage_any};
+use lre_model::{ResourceUsage, protobuf};
 use lre_sandbox::{Ended, How};
 
 /// Names of the signals of Linux, from number 1 on; real-time signals have none.
@@ -12,22 +12,26 @@ const SIGNALS: [&str; 31] = [
 /// The usage of an execution that the root has told the end of.
 pub(crate) fn any(ended: &Ended) -> protobuf::Any {
     let usage = &ended.usage;
-    usage_any(&PosixResourceUsage {
-        user_time: Some(duration(usage.user)),
-        system_time: Some(duration(usage.system)),
-        maximum_resident_set_size: usage.resident_bytes_max.cast_signed(),
-        page_reclaims: usage.faults_minor.cast_signed(),
-        page_faults: usage.faults_major.cast_signed(),
-        block_input_operations: usage.blocks_in.cast_signed(),
-        block_output_operations: usage.blocks_out.cast_signed(),
-        voluntary_context_switches: usage.switches_voluntary.cast_signed(),
-        involuntary_context_switches: usage.switches_involuntary.cast_signed(),
-        termination_signal: match ended.how {
-            How::Signaled(signal) => name(signal),
-            How::TimedOut => name(9),
-            _ => String::new(),
-        },
-    })
+    // Exact up to 2^53, far beyond what a command can use.
+    #[expect(clippy::cast_precision_loss, reason = "the message has no other numbers")]
+    let count = |number: u64| number as f64;
+    let numbers = [
+        ("user_seconds", usage.user.as_secs_f64()),
+        ("system_seconds", usage.system.as_secs_f64()),
+        ("maximum_resident_set_bytes", count(usage.resident_bytes_max)),
+        ("page_reclaims", count(usage.faults_minor)),
+        ("page_faults", count(usage.faults_major)),
+        ("block_input_operations", count(usage.blocks_in)),
+        ("block_output_operations", count(usage.blocks_out)),
+        ("voluntary_context_switches", count(usage.switches_voluntary)),
+        ("involuntary_context_switches", count(usage.switches_involuntary)),
+    ];
+    let termination_signal = match ended.how {
+        How::Signaled(signal) => name(signal),
+        How::TimedOut => name(9),
+        _ => String::new(),
+    };
+    ResourceUsage { numbers: numbers.into(), termination_signal }.to_any()
 }
 
 fn name(signal: i32) -> String {
