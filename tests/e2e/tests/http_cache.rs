@@ -85,7 +85,7 @@ fn somebody(machine: &Machine, name: &str) -> Bazel {
         fs::write(workspace.join(file), text).unwrap();
     }
     let (version, root) = (Version::V4, machine.root.clone());
-    Bazel { version, root, user: None, home, workspace, environment: Vec::new(), resident: false }
+    Bazel { version, root, user: None, home, workspace, environment: Vec::new(), resident: false, startup: Vec::new() }
 }
 
 /// PROTOCOL 89: a local build of Bazel fills the cache over HTTP, and another one, elsewhere, takes all of it from there.
