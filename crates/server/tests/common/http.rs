@@ -1,4 +1,6 @@
 //! HTTP as it is on the wire: what a well-behaved library would never send has to be sent too.
+#![allow(dead_code, reason = "every test binary uses its own part of this")]
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use tokio::io::AsyncBufReadExt;
