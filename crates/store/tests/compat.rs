@@ -1,15 +1,16 @@
 //! Stores written by older versions are read for ever, and this version writes what it says it writes.
 //!
 //! `tests/compat/store-1` was written by the first version of format 1: a blob for each digest function,
-//! and a result for each. `UPDATE=1` writes the directory of the current format anew, which is only right
+//! and a result and a name for each. `UPDATE=1` writes the directory of the current format anew, which is only right
 //! while no version with that format has been released.
 use bytes::Bytes;
 use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, wire};
-use lre_store::{ActionCache, BlobStore, DiskStore};
+use lre_store::{ActionCache, BlobStore, DiskStore, Form, Name, Namespace, Record};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn kept(format: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/compat/store-{format}"))
@@ -18,7 +19,7 @@ fn kept(format: u32) -> PathBuf {
 /// All files below `dir` that are the data of a store, by path.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
-    let mut folders = vec![dir.join("blobs"), dir.join("results")];
+    let mut folders = vec![dir.join("blobs"), dir.join("results"), dir.join("names")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -60,12 +61,26 @@ fn result(function: DigestFunction) -> Arc<ActionResult> {
     Arc::new(ActionResult::from_wire(function, wire).unwrap())
 }
 
+/// One with everything that a record can have.
+fn named(function: DigestFunction) -> (Name, Record) {
+    let digest = Digest::of(function, CONTENT);
+    let record = Record {
+        expires_at: Some(UNIX_EPOCH + Duration::from_micros(32_503_680_000_000_007)),
+        blobs: vec![digest],
+        directories: vec![Digest::empty(function)],
+        ..Record::of(digest, Form::Opaque, UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001))
+    };
+    (Name::new(Namespace::AssetBlobs, [function.name(), "urn:example:first", "qualifier", "value"]), record)
+}
+
 async fn write(dir: &Path) {
     let store = DiskStore::open(dir).unwrap();
     for function in DigestFunction::ALL {
         let digest = Digest::of(function, CONTENT);
         store.write(digest, Bytes::from_static(CONTENT).into()).await.unwrap();
         store.put(ActionDigest(Digest::of(function, b"action")), result(function)).await.unwrap();
+        let (name, record) = named(function);
+        store.names().put(name, &record).unwrap();
     }
 }
 
@@ -91,6 +106,11 @@ async fn format_1_is_read() {
         let got = store.get(ActionDigest(Digest::of(function, b"action"))).await.unwrap();
         assert_eq!(got, Some(result(function)));
     }
+    // What the background makes of the names has been made of them.
     store.sweep().unwrap();
+    for function in DigestFunction::ALL {
+        let (name, record) = named(function);
+        assert_eq!(store.names().get(name, SystemTime::now()).unwrap(), Some(record));
+    }
     assert_eq!(store.quarantined(), 0);
 }
