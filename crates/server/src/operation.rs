@@ -171,9 +171,12 @@ fn with_hint(failure: &Failure) -> String {
         Failure::Sandbox(_) => "hint: `lre doctor` says what is missing on this machine",
         Failure::Store { .. } => "hint: `lre doctor` looks at the disk of the store",
         Failure::Missing(_) => "hint: the inputs are gone from the cache; build again, the client uploads them",
-        Failure::Invalid(_) | Failure::Platform { .. } | Failure::Output { .. } | Failure::Cancelled => {
-            return failure.to_string();
+        Failure::Output { .. } => {
+            "hint: what the rule declares and what the command leaves must agree; outputs are files, directories and \
+             symlinks"
         }
+        Failure::Invalid(_) => "hint: this is for whoever wrote the rule or the client: no server can run it as it is",
+        Failure::Platform { .. } | Failure::Cancelled => return failure.to_string(),
     };
     format!("{failure}\n{hint}")
 }

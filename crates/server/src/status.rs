@@ -72,9 +72,6 @@ pub enum Refusal {
     /// The client's turn: another stream goes on with this upload.
     #[error("another stream continues this upload: ask QueryWriteStatus how far it came")]
     TakenOver,
-    /// The client's turn: what the API allows a server not to have.
-    #[error("{0} is not supported; GetCapabilities says what is")]
-    NotSupported(&'static str),
     /// The user's turn: a peer that is not this user and brings no token.
     #[error("{0}")]
     Stranger(String),
@@ -123,7 +120,6 @@ impl ToStatus for Refusal {
             Self::CutElsewhere(_) => Code::AlreadyExists,
             Self::Offset { .. } => Code::OutOfRange,
             Self::TakenOver => Code::Aborted,
-            Self::NotSupported(_) => Code::Unimplemented,
             Self::Stranger(_) => Code::Unauthenticated,
             Self::Cancelled(_) => Code::Cancelled,
         };

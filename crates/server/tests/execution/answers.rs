@@ -230,9 +230,32 @@ async fn the_default_toolchain_keys_the_result() {
     assert!(world.memory.get(ActionDigest(named)).await.unwrap().is_some(), "a named toolchain is in the digest");
 }
 
-/// PROTOCOL 84: BLAKE3 from the action to the answer.
+/// PROTOCOL 84: an action, its command, its inputs and what it leaves are named by BLAKE3, hit and stream included.
 #[tokio::test]
 async fn blake3_is_spoken_end_to_end() {
+    use lre_model::{Digest, DigestFunction::Blake3};
+    let world = World::new().await;
+    let inputs = lre_testkit::TreeBuilder::new(Blake3).file("a/b", "c");
+    let action = world.put(Spec { function: Blake3, inputs, ..world.spec("say hello") }).await;
+    let blake3 = re::digest_function::Value::Blake3 as i32;
+    for cached in [false, true] {
+        let asked = re::ExecuteRequest { digest_function: blake3, inline_stdout: true, ..request(action) };
+        let messages = all(world.ask(asked).await.unwrap()).await;
+        assert!(messages.iter().all(|message| message.metadata.digest_function == blake3));
+        let response = response(&messages);
+        assert_eq!((response.cached_result, response.status.unwrap().code), (cached, 0));
+        let result = response.result.unwrap();
+        assert_eq!(result.stdout_digest, Some(Digest::of(Blake3, b"hello").to_wire()));
+        assert_eq!(result.stdout_raw, b"hello");
+    }
+    // By the same hash under another function nobody knows it.
+    let status = world.run(request(action)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+}
+
+/// PROTOCOL 84, bad input: what is missing of it is named with its function.
+#[tokio::test]
+async fn what_blake3_misses_is_named_so() {
     let world = World::new().await;
     let missing = lre_model::Digest::of(lre_model::DigestFunction::Blake3, b"nothing");
     let asked = re::ExecuteRequest { digest_function: re::digest_function::Value::Blake3 as i32, ..request(missing) };

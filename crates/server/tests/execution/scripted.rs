@@ -13,7 +13,7 @@
 //! | `bad-output` | leaves a file where a directory was promised |
 //! | `panic` | the executor itself is broken |
 use async_trait::async_trait;
-use lre_model::{ActionResult, Digest, wire};
+use lre_model::{ActionResult, Digest, DigestFunction, wire};
 use lre_store::BlobStore;
 use lre_worker::{Breach, Executor, Failure, Limited, Outcome, Work};
 use std::collections::HashSet;
@@ -68,13 +68,13 @@ impl Scripted {
 
     async fn perform(&self, words: &[&str], work: &Work, cancel: &CancellationToken) -> Outcome {
         match words {
-            ["say", text] => self.exited(0, text, "").await,
-            ["exit", code] => self.exited(code.parse().unwrap(), "", "failed\n").await,
+            ["say", text] => self.exited(work, 0, text, "").await,
+            ["exit", code] => self.exited(work, code.parse().unwrap(), "", "failed\n").await,
             ["wait", gate] => {
                 let mut open = self.open.subscribe();
                 let opened = async { open.wait_for(|open| open.contains(*gate)).await.is_ok() };
                 tokio::select! {
-                    _ = opened => self.exited(0, gate, "").await,
+                    _ = opened => self.exited(work, 0, gate, "").await,
                     () = cancel.cancelled() => {
                         self.log.send_modify(|log| log.cancelled.push((*gate).to_owned()));
                         Outcome { failure: Some(Failure::Cancelled), ..Outcome::default() }
@@ -90,25 +90,25 @@ impl Scripted {
                         return Outcome { failure: Some(Failure::Cancelled), ..Outcome::default() };
                     }
                 }
-                self.exited(0, "", "").await
+                self.exited(work, 0, "", "").await
             }
-            ["terms"] => self.exited(0, &format!("{:?}", work.terms), "").await,
+            ["terms"] => self.exited(work, 0, &format!("{:?}", work.terms), "").await,
             ["explained"] => {
                 let message = format!("explained: {}", work.explain);
-                Outcome { message, ..self.exited(0, "", "").await }
+                Outcome { message, ..self.exited(work, 0, "", "").await }
             }
             ["slow"] => {
                 let failure = Some(Failure::DeadlineExceeded(work.timeout));
-                Outcome { failure, ..self.exited(137, "so far\n", "").await }
+                Outcome { failure, ..self.exited(work, 137, "so far\n", "").await }
             }
             ["greedy"] => {
                 let breach = Breach { what: Limited::Memory, limit: 512 << 20, seen: 600 << 20 };
-                Outcome { failure: Some(Failure::Limit(breach)), ..self.exited(137, "so far\n", "").await }
+                Outcome { failure: Some(Failure::Limit(breach)), ..self.exited(work, 137, "so far\n", "").await }
             }
             ["bad-output"] => {
                 let problem = "is a file, and a directory was promised".to_owned();
                 let failure = Some(Failure::Output { path: "out".to_owned(), problem });
-                Outcome { failure, ..self.exited(0, "", "").await }
+                Outcome { failure, ..self.exited(work, 0, "", "").await }
             }
             ["panic"] => panic!("as the test asked"),
             other => panic!("no such script: {other:?}"),
@@ -133,25 +133,26 @@ impl Scripted {
         std::fs::write(&stdout, "one\ntwo\na secret of the next one").unwrap();
         match cancelled {
             true => Outcome { failure: Some(Failure::Cancelled), ..Outcome::default() },
-            false => self.exited(0, "one\ntwo\n", "err\n").await,
+            false => self.exited(work, 0, "one\ntwo\n", "err\n").await,
         }
     }
 
-    async fn exited(&self, exit_code: i32, stdout: &str, stderr: &str) -> Outcome {
+    async fn exited(&self, work: &Work, exit_code: i32, stdout: &str, stderr: &str) -> Outcome {
+        let function = work.loaded.action.digest.0.function();
         let metadata = wire::ExecutedActionMetadata { worker: "scripted".to_owned(), ..Default::default() };
         let result = wire::ActionResult {
             exit_code,
-            stdout_digest: Some(self.keep(stdout).await.to_wire()),
-            stderr_digest: Some(self.keep(stderr).await.to_wire()),
+            stdout_digest: Some(self.keep(function, stdout).await.to_wire()),
+            stderr_digest: Some(self.keep(function, stderr).await.to_wire()),
             execution_metadata: Some(metadata),
             ..Default::default()
         };
-        let result = ActionResult::from_wire(crate::world::F, result).unwrap();
+        let result = ActionResult::from_wire(function, result).unwrap();
         Outcome { result: Some(Arc::new(result)), ..Outcome::default() }
     }
 
-    async fn keep(&self, text: &str) -> Digest {
-        let digest = Digest::of(crate::world::F, text.as_bytes());
+    async fn keep(&self, function: DigestFunction, text: &str) -> Digest {
+        let digest = Digest::of(function, text.as_bytes());
         self.blobs.write(digest, bytes::Bytes::from(text.to_owned()).into()).await.unwrap();
         digest
     }

@@ -64,6 +64,7 @@ impl Default for Setting {
 /// An action to be uploaded.
 #[derive(Clone)]
 pub struct Spec {
+    pub function: DigestFunction,
     pub arguments: Vec<String>,
     pub inputs: TreeBuilder,
     pub platform: Vec<(String, String)>,
@@ -167,6 +168,7 @@ impl World {
         Spec {
             arguments: script.split(' ').map(str::to_owned).collect(),
             inputs: TreeBuilder::new(F),
+            function: F,
             platform: vec![self.toolchain.property()],
             do_not_cache: false,
             timeout: None,
@@ -239,7 +241,7 @@ impl Spec {
     pub fn build(self) -> Built {
         let mut blobs = Vec::new();
         let mut put = |bytes: Vec<u8>| {
-            let digest = Digest::of(F, &bytes);
+            let digest = Digest::of(self.function, &bytes);
             blobs.push((digest, Bytes::from(bytes)));
             digest
         };
