@@ -3,7 +3,7 @@
 use super::logstream::LogStreams;
 use super::upload::{self, Progress};
 use super::uploads::{Session, Uploads};
-use super::{download, work};
+use super::{download, frames, work};
 use crate::limits;
 use crate::metadata::Caller;
 use crate::status::{self, Refusal};
@@ -240,7 +240,7 @@ impl byte_stream_server::ByteStream for ByteStream {
             Compressor::Identity => download::plain(blob, offset, if limit == 0 { u64::MAX } else { limit }),
             Compressor::Zstd => download::packed(blob, offset).map_err(status::of)?,
         };
-        Ok(Response::new(stream))
+        Ok(frames::attach(stream))
     }
 
     async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {

@@ -7,6 +7,7 @@ pub mod cas;
 mod chunks;
 pub(crate) mod download;
 pub mod execution;
+mod frames;
 pub mod health;
 mod log;
 pub mod logstream;
@@ -61,7 +62,7 @@ impl Storage {
         routes
             .add_service(CapabilitiesServer::new(capabilities::Capabilities::new(registry)))
             .add_service(ContentAddressableStorageServer::new(cas).max_decoding_message_size(most))
-            .add_service(ByteStreamServer::new(bytestream).max_decoding_message_size(most))
+            .add_service(frames::Frames(ByteStreamServer::new(bytestream).max_decoding_message_size(most)))
             .add_service(LogStreamServiceServer::new(logs))
             .add_service(ActionCacheServer::new(actions).max_decoding_message_size(most));
     }
