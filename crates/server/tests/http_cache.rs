@@ -5,6 +5,7 @@ mod http;
 
 use common::{TestServer, noise, sha, until};
 use http::{Answer, Wire, ask, get, put};
+use http_body_util::BodyExt;
 use lre_model::{ActionDigest, Digest, DigestFunction, wire};
 use lre_proto::re;
 use lre_server::auth::Porch;
@@ -12,6 +13,7 @@ use lre_store::ActionCache;
 use lre_testkit::TreeBuilder;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tower::Service;
 
 const BAZEL: (&str, &str) = ("User-Agent", "bazel/release 4.2.3");
 
@@ -458,4 +460,34 @@ async fn a_stopping_server_ends_its_connections() {
     served.expect("it ends").unwrap().unwrap();
     assert_eq!(idle.stream.read(&mut [0; 1]).await.unwrap(), 0, "closed");
     until("nothing is left", async || server.staged_files() == 0).await;
+}
+
+/// PROTOCOL 89, 8: the same over the Unix socket, and over HTTP/2 on a connection that gRPC is on.
+#[tokio::test]
+async fn every_listener_and_version_gives_the_same_answers() {
+    let server = TestServer::start().await;
+    server.put(&b"everywhere"[..]).await;
+    let path = cas(b"everywhere");
+    let mut unix = tokio::net::UnixStream::connect(&server.socket).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    unix.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    unix.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\neverywhere"), "{answer}");
+
+    let mut http2 = server.channel.clone();
+    let ask = async |http2: &mut tonic::transport::Channel, method: &str, path: &str| {
+        let uri = format!("http://{}{path}", server.tcp);
+        let request = ::http::Request::builder().method(method).uri(uri).body(tonic::body::Body::empty()).unwrap();
+        std::future::poll_fn(|cx| http2.poll_ready(cx)).await.unwrap();
+        let (head, body) = http2.call(request).await.unwrap().into_parts();
+        (head.status.as_u16(), body.collect().await.unwrap().to_bytes())
+    };
+    assert_eq!(ask(&mut http2, "GET", &path).await, (200, "everywhere".into()));
+    assert_eq!(ask(&mut http2, "HEAD", &path).await, (200, "".into()));
+    assert_eq!(ask(&mut http2, "GET", "/ac/x").await.0, 400);
+    assert!(
+        server.capabilities().get_capabilities(re::GetCapabilitiesRequest::default()).await.is_ok(),
+        "gRPC as well"
+    );
 }
