@@ -1,7 +1,7 @@
 //! The clients for which files are generated: a closed set, each with what is committed, what is of one user, and the
 //! line that a file of the project's own needs.
 use crate::choice::Choice;
-use crate::{Options, Unsuitable, bazel, buildstream, cmake, make, pants, recc};
+use crate::{Options, Unsuitable, bazel, buck2, buildstream, cmake, make, pants, recc, siso};
 use lre_toolchain::LockFile;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +12,8 @@ use std::str::FromStr;
 pub enum Client {
     /// Bazel, 4.2 to 9.
     Bazel,
+    /// Buck2.
+    Buck2,
     /// BuildStream 2.
     Buildstream,
     /// CMake, by way of `lre cc`.
@@ -22,6 +24,8 @@ pub enum Client {
     Pants,
     /// recc, the compiler launcher of BuildBox.
     Recc,
+    /// siso, in trees that are laid out as Chromium is.
+    Siso,
 }
 
 /// Where the server is for one user on one machine, as far as it listens there.
@@ -50,18 +54,21 @@ pub struct Import {
 
 impl Client {
     /// In order of their names.
-    pub const ALL: [Self; 6] = [Self::Bazel, Self::Buildstream, Self::Cmake, Self::Make, Self::Pants, Self::Recc];
+    pub const ALL: [Self; 8] =
+        [Self::Bazel, Self::Buck2, Self::Buildstream, Self::Cmake, Self::Make, Self::Pants, Self::Recc, Self::Siso];
 
     /// As `--client` takes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bazel => "bazel",
+            Self::Buck2 => "buck2",
             Self::Buildstream => "buildstream",
             Self::Cmake => "cmake",
             Self::Make => "make",
             Self::Pants => "pants",
             Self::Recc => "recc",
+            Self::Siso => "siso",
         }
     }
 
@@ -71,11 +78,13 @@ impl Client {
     pub const fn mark(self) -> &'static str {
         match self {
             Self::Bazel => bazel::RC,
+            Self::Buck2 => buck2::CONFIG,
             Self::Buildstream => buildstream::LOCAL,
             Self::Cmake => cmake::FILE,
             Self::Make => make::FILE,
             Self::Pants => pants::CONFIG,
             Self::Recc => recc::CONFIG,
+            Self::Siso => siso::BACKEND,
         }
     }
 
@@ -85,10 +94,12 @@ impl Client {
     pub const fn local_file(self) -> Option<&'static str> {
         match self {
             Self::Bazel => Some(bazel::LOCAL_RC),
+            Self::Buck2 => Some(buck2::LOCAL),
             Self::Buildstream => Some(buildstream::LOCAL),
             Self::Cmake | Self::Make => None,
             Self::Pants => Some(pants::LOCAL),
             Self::Recc => Some(recc::LOCAL),
+            Self::Siso => Some(siso::LOCAL),
         }
     }
 
@@ -100,12 +111,14 @@ impl Client {
         let choice = Choice::new(lock, options)?;
         match self {
             Self::Bazel => bazel::files(lock, options),
+            Self::Buck2 => buck2::files(&choice),
             // Its sandboxes are whole root file systems that it stages itself.
             Self::Buildstream => Ok(BTreeMap::new()),
             Self::Cmake => cmake::files(&choice),
             Self::Make => make::files(&choice),
             Self::Pants => Ok(pants::files(&choice)),
             Self::Recc => Ok(recc::files(&choice)),
+            Self::Siso => Ok(siso::files(&choice)),
         }
     }
 
@@ -123,9 +136,11 @@ impl Client {
                 Ok(bazel::local_rc(&address, options.prefix.as_deref()))
             }
             Self::Buildstream => Ok(buildstream::local(&at.tcp_for(self)?)),
+            Self::Buck2 => Ok(buck2::local(&at.tcp_for(self)?, at.token.as_deref())),
             Self::Cmake | Self::Make => Ok(String::new()),
             Self::Pants => Ok(pants::local(&at.tcp_for(self)?, at.token.as_deref())),
             Self::Recc => recc::local(at),
+            Self::Siso => Ok(siso::local(&at.tcp_for(self)?)),
         }
     }
 
@@ -134,8 +149,9 @@ impl Client {
     pub const fn import(self) -> Option<Import> {
         match self {
             Self::Bazel => Some(Import { file: ".bazelrc", line: bazel::IMPORT_LINE, known_by: bazel::RC }),
-            // They are told on the command line or by the environment.
-            Self::Buildstream | Self::Cmake | Self::Make | Self::Pants | Self::Recc => None,
+            Self::Buck2 => Some(Import { file: ".buckconfig", line: buck2::IMPORT_LINE, known_by: buck2::CONFIG }),
+            // They are told on the command line or by the environment, or look there by themselves.
+            Self::Buildstream | Self::Cmake | Self::Make | Self::Pants | Self::Recc | Self::Siso => None,
         }
     }
 
@@ -147,11 +163,13 @@ impl Client {
                 let flag = options.prefix.as_ref().map(|prefix| format!("--config={prefix} ")).unwrap_or_default();
                 format!("bazel build {flag}//...")
             }
+            Self::Buck2 => "buck2 build //...".to_owned(),
             Self::Buildstream => format!("bst --config {} build ELEMENT", buildstream::LOCAL),
             Self::Cmake => format!("cmake -S . -B build --toolchain {} && cmake --build build", cmake::FILE),
             Self::Make => format!(". ./{} && make", make::FILE),
             Self::Pants => format!("PANTS_CONFIG_FILES=\"+['{}', '{}']\" pants ...", pants::CONFIG, pants::LOCAL),
             Self::Recc => format!(". ./{}; recc /PATH/TO/COMPILER -c FILE", recc::LOCAL),
+            Self::Siso => format!(". ./{}; siso ninja -C OUT", siso::LOCAL),
         }
     }
 }

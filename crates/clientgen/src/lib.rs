@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bazel;
+pub mod buck2;
 pub mod buildstream;
 mod choice;
 mod client;
@@ -13,6 +14,7 @@ mod head;
 pub mod make;
 pub mod pants;
 pub mod recc;
+pub mod siso;
 mod starlark;
 
 pub use client::{Addresses, Client, Import};
