@@ -5,7 +5,7 @@ use super::record::Record;
 use super::role::{Kind, Pinned};
 use super::roots::{Roots, lexical};
 use super::words::{Line, Mode, Word};
-use super::{depfile, response, whole};
+use super::{depfile, environment, response, whole};
 use crate::client::{ActionSpec, Client, ClientError, Executed, Inputs, Options, Prepared, split_hint};
 use crate::commands::{Context, Done};
 use crate::exit::{Exit, OrProblem, Problem};
@@ -82,6 +82,8 @@ async fn go(launch: &Launch, context: &Context, record: &mut Record) -> Done {
     let expanded = response::expand(launch.arguments.clone(), &here);
     let arguments = expanded.or_problem("a response file cannot be used")?;
     let line = Line::parse(&arguments);
+    let more = environment::words(&launch.compiler, &line, |name| std::env::var(name).ok());
+    let line = if more.is_empty() { line } else { Line::parse(&[&arguments[..], &more].concat()) };
     record.file = line.sources.first().or(line.output.as_ref()).unwrap_or(&launch.compiler).clone();
     let mut roots = Roots::find(&here, &launch.roots, line.sources.first().map(String::as_str));
     let (workspace, lock) = (roots.outside("src"), launch.lock.as_deref());

@@ -14,6 +14,7 @@ mod closure;
 mod compile;
 mod deliver;
 mod depfile;
+mod environment;
 mod files;
 mod include;
 mod options;
