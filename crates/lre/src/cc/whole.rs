@@ -79,6 +79,9 @@ fn outputs(line: &Line, seen: &mut Seen<'_>) {
     }
     for word in &line.words {
         match word.part {
+            Part::DepFile if word.option.starts_with("-Wp,") => {
+                seen.writes(word.value.split(',').next().unwrap_or_default(), true);
+            }
             Part::DepFile => seen.writes(&word.value, true),
             Part::Output => seen.writes(&word.value, false),
             Part::Linker => linker_outputs(&word.value, seen),

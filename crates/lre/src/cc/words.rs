@@ -216,8 +216,11 @@ impl Reader {
             ("-x", _) => self.language = Some(value.to_owned()),
             (_, Part::Output) if name == "-o" => self.output = Some(value.to_owned()),
             (_, Part::DepFile) => {
-                self.dep_file = Some(value.to_owned());
-                if name.starts_with("-Wp,") {
+                let joined = name.starts_with("-Wp,");
+                // `-Wp,-MD,a.d,-MT,a.o`
+                let file = value.split(',').next().filter(|_| joined).unwrap_or(value);
+                self.dep_file = Some(file.to_owned());
+                if joined {
                     self.dep.get_or_insert_default();
                 }
             }
@@ -316,6 +319,7 @@ mod tests {
             ("-MMD -MFa.d -c a.c", Some("a.d")),
             ("-MD -c a.c", None),
             ("-Wp,-MD,a.d -c a.c", Some("a.d")),
+            ("-Wp,-MMD,a.d,-MT,a.o -c a.c", Some("a.d")),
         ] {
             assert_eq!(line(text).dep, Some(Dep { file: file.map(str::to_owned) }), "{text}");
         }
