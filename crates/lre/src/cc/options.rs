@@ -137,6 +137,7 @@ pub fn refused(argument: &str) -> Option<&'static str> {
     match argument {
         "-wrapper" => Some("it runs another program, which is not the toolchain's"),
         "-da" => Some(WRITES),
+        _ if lists(argument) => Some(WRITES),
         _ if argument.starts_with("-fdump-") => Some(WRITES),
         _ if argument.starts_with("-fopt-info") && argument.contains('=') => Some(WRITES),
         _ if argument.starts_with("-fmodules") || argument.starts_with("-fmodule-") => {
@@ -144,6 +145,12 @@ pub fn refused(argument: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// `-Wa,-adhln=a.lst` and `-Wa,--MD=a.d`: files of the assembler, which the driver knows nothing of.
+fn lists(argument: &str) -> bool {
+    let mut words = argument.strip_prefix("-Wa,").into_iter().flat_map(|words| words.split(','));
+    words.any(|word| word.starts_with("-a") && word.contains('=') || word.starts_with("--MD"))
 }
 
 /// Whether a file of this name is compiled, and not linked.
