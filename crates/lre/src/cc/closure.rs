@@ -1,4 +1,5 @@
 //! From a command line to all files that its compile could read: what the compiler's own scan is shown.
+use super::compile::{object_of, with_suffix};
 use super::files::{Files, tidy};
 use super::include::{Ask, Asks};
 use super::options::is_preprocessed_already;
@@ -30,6 +31,9 @@ pub struct Closure<'a> {
     unlisted: BTreeSet<String>,
     /// Some name is made by macros.
     computed: bool,
+    /// Macros that stand for `__has_include`, and how many of them and of files have been looked through for each other.
+    aliases: BTreeSet<String>,
+    looked: (usize, usize),
     /// Nobody can tell what is needed.
     pub unknowable: bool,
 }
@@ -58,6 +62,8 @@ impl<'a> Closure<'a> {
                 _ => {}
             }
         }
+        closure.profiles(line)?;
+        closure.aliased()?;
         if closure.unknowable {
             closure.take_all()?;
         }
@@ -75,6 +81,8 @@ impl<'a> Closure<'a> {
             asked: BTreeSet::new(),
             unlisted: BTreeSet::new(),
             computed: false,
+            aliases: BTreeSet::new(),
+            looked: (0, 0),
             unknowable: false,
         }
     }
@@ -131,7 +139,10 @@ impl<'a> Closure<'a> {
         if is_preprocessed_already(path) {
             return self.files.take(&inside, &host).map(drop);
         }
-        self.text(&inside, &host).map(drop)
+        self.text(&inside, &host)?;
+        // A source for the assembler alone is in no list of dependencies.
+        self.unlisted.insert(inside);
+        Ok(())
     }
 
     /// An object, a library, or whatever else a word is.
@@ -154,21 +165,70 @@ impl<'a> Closure<'a> {
         Ok(())
     }
 
+    /// What an earlier run of the program counted. A compiler that does not find it optimises less and says nothing.
+    fn profiles(&mut self, line: &Line) -> Result<(), ClientError> {
+        for word in line.words.iter().filter(|word| is_profile(&word.value)) {
+            let Some((_, path)) = word.value.split_once('=') else { continue };
+            let host = self.roots.directory().join(path);
+            if let Some(inside) = self.roots.inside(&host).filter(|_| host.is_dir()) {
+                self.files.take_tree(&inside, &host)?;
+            }
+        }
+        if line.words.iter().any(|word| is_profile(&word.value)) {
+            for source in &line.sources {
+                let object = line.output.clone().unwrap_or_else(|| object_of(source, line.mode));
+                self.plain(&with_suffix(&object, "gcda"))?;
+            }
+            for usual in ["default.profdata", "fbdata.afdo"] {
+                self.plain(usual)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Macros that stand for `__has_include`: what they are asked for is known when all texts are.
+    fn aliased(&mut self) -> Result<bool, ClientError> {
+        let mut new = false;
+        while self.looked != (self.aliases.len(), self.files.paths().count()) {
+            self.looked = (self.aliases.len(), self.files.paths().count());
+            let texts: Vec<_> = self.files.paths().map(|(path, read)| (path.to_owned(), read.clone())).collect();
+            for (inside, read) in texts {
+                let asks = Asks::through(&read.content, &self.aliases);
+                new |= self.asked_by(&asks, &inside, read.host())?;
+            }
+        }
+        Ok(new)
+    }
+
     /// Takes a text and everything that it could include. Whether it was new.
     fn text(&mut self, inside: &str, host: &Path) -> Result<bool, ClientError> {
-        let mut left = vec![(inside.to_owned(), host.to_owned())];
+        self.texts(vec![(inside.to_owned(), host.to_owned())])
+    }
+
+    fn texts(&mut self, mut left: Vec<(String, PathBuf)>) -> Result<bool, ClientError> {
         let mut new = false;
         while let Some((inside, host)) = left.pop() {
+            if is_precompiled(&inside) {
+                new |= !self.files.knows(&inside) && self.files.take(&inside, &host)?;
+                continue;
+            }
             let Some(asks) = self.files.take_text(&inside, &host, self.roots)? else { continue };
             new = true;
-            self.unknowable |= asks.unknowable;
-            self.computed |= asks.computed;
             self.follow(&asks, &inside, &host, &mut left);
         }
         Ok(new)
     }
 
+    fn asked_by(&mut self, asks: &Asks, inside: &str, host: &Path) -> Result<bool, ClientError> {
+        let mut left = Vec::new();
+        self.follow(asks, inside, host, &mut left);
+        self.texts(left)
+    }
+
     fn follow(&mut self, asks: &Asks, inside: &str, host: &Path, left: &mut Vec<(String, PathBuf)>) {
+        self.unknowable |= asks.unknowable;
+        self.computed |= asks.computed;
+        self.aliases.extend(asks.aliases.iter().cloned());
         let parent = |path: &str| path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned());
         let beside = Directory { host: host.parent().unwrap_or(Path::new("/")).to_owned(), inside: parent(inside) };
         for ask in &asks.all {
@@ -198,10 +258,19 @@ impl<'a> Closure<'a> {
                 return found;
             }
         }
-        let quote = if ask.quote { self.quote.clone() } else { Vec::new() };
-        for directory in quote.iter().chain(&self.bracket.clone()) {
+        let mut directories = if ask.quote { self.quote.clone() } else { Vec::new() };
+        directories.extend(self.bracket.iter().cloned());
+        if ask.quote && ask.unlisted {
+            // Where the assembler begins.
+            directories.push(self.here());
+        }
+        let precompiled = format!("{}.gch", ask.name);
+        for directory in &directories {
             if self.files.has(&directory.host, &ask.name) {
                 found.push(self.at(directory, &ask.name));
+            } else if !ask.unlisted && self.files.has(&directory.host, &precompiled) {
+                // Where both are, the text says the same, and changes with nothing else.
+                found.push(self.at(directory, &precompiled));
             }
         }
         found
@@ -249,6 +318,7 @@ impl<'a> Closure<'a> {
                 new |= self.ask(&bracket, &here)?;
             }
         }
+        new |= self.aliased()?;
         self.mark();
         Ok(new)
     }
@@ -274,6 +344,18 @@ impl<'a> Closure<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a flag has the compiler read what a run of the program counted.
+fn is_profile(word: &str) -> bool {
+    const READ: [&str; 5] =
+        ["-fprofile-use", "-fprofile-instr-use", "-fprofile-sample-use", "-fauto-profile", "-fbranch-probabilities"];
+    READ.contains(&word.split_once('=').map_or(word, |(option, _)| option))
+}
+
+/// A header that gcc has read already, for later.
+fn is_precompiled(inside: &str) -> bool {
+    inside.ends_with(".gch")
 }
 
 fn ask(name: &str) -> Ask {

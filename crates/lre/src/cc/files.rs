@@ -22,6 +22,8 @@ pub struct Read {
     digest: Option<Digest>,
     host: PathBuf,
     executable: bool,
+    /// It has `#pragma once` in it.
+    once: bool,
     /// No list of dependencies names it.
     pub unlisted: bool,
 }
@@ -89,8 +91,14 @@ impl Files {
         let Some(content) = read(host)? else { return Ok(None) };
         let asks = Asks::of(&content);
         let content = map_includes(content, &asks, roots);
-        let read =
-            Read { digest: None, content: content.into(), host: host.to_owned(), executable: false, unlisted: false };
+        let read = Read {
+            digest: None,
+            once: asks.once,
+            content: content.into(),
+            host: host.to_owned(),
+            executable: false,
+            unlisted: false,
+        };
         self.files.insert(inside, read);
         Ok(Some(asks))
     }
@@ -110,7 +118,14 @@ impl Files {
             return Ok(false);
         }
         let executable = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111 != 0;
-        let read = Read { content: Bytes::new(), digest: None, host: host.to_owned(), executable, unlisted: true };
+        let read = Read {
+            content: Bytes::new(),
+            digest: None,
+            host: host.to_owned(),
+            executable,
+            once: false,
+            unlisted: true,
+        };
         // From the disk: it may be large.
         self.files.entry(inside).or_insert(Read { digest: None, ..read });
         Ok(true)
@@ -167,14 +182,41 @@ impl Files {
         for directory in &self.directories {
             inputs.add_directory(directory)?;
         }
-        for (path, read) in self.files.iter_mut().filter(|(path, read)| wanted(path, read)) {
-            inputs.add(path, read.entry())?;
+        let mut equal: HashMap<Digest, usize> = HashMap::new();
+        for (path, read) in &mut self.files {
+            let mut entry = read.entry();
+            // Counted among all, so that a command sees what its scan saw.
+            if let Some(digest) = read.digest.filter(|_| read.once) {
+                let before = equal.entry(digest).or_default();
+                if *before > 0 {
+                    entry = read.apart(*before);
+                }
+                *before += 1;
+            }
+            if wanted(path, read) {
+                inputs.add(path, entry)?;
+            }
         }
         Ok(inputs)
     }
 }
 
 impl Read {
+    /// Where it is on this machine.
+    #[must_use]
+    pub fn host(&self) -> &Path {
+        &self.host
+    }
+
+    /// With as many empty lines at its end. gcc takes two files with `#pragma once` for one where bytes and time are equal, and clang
+    /// where they are one file of the disk; in a sandbox all times are equal, and equal files may be one.
+    fn apart(&self, lines: usize) -> Entry {
+        let mut content = self.content.to_vec();
+        content.resize(content.len() + lines, b'\n');
+        let digest = Digest::of(DigestFunction::Sha256, &content);
+        Entry::Hashed { content: content.into(), digest, executable: self.executable }
+    }
+
     /// Hashed once, however many actions it is an input of.
     fn entry(&mut self) -> Entry {
         if self.content.is_empty() && self.digest.is_none() && fs::metadata(&self.host).is_ok_and(|m| m.len() > 0) {
@@ -219,4 +261,35 @@ fn map_includes(content: Vec<u8>, asks: &Asks, roots: &Roots) -> Vec<u8> {
     }
     out.extend_from_slice(&content[at..]);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two stubs of the same text: gcc reads the second only if it can tell them apart, and its scan would not list it.
+    #[test]
+    fn equal_headers_that_are_read_once_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots::find(dir.path(), &[], None);
+        let mut files = Files::default();
+        for (name, text) in
+            [("a.h", "#pragma once\n"), ("b.h", "#pragma once\n"), ("c.h", "int i;\n"), ("d.h", "int i;\n")]
+        {
+            fs::write(dir.path().join(name), text).unwrap();
+            files.take_text(&format!("src/{name}"), &dir.path().join(name), &roots).unwrap().unwrap();
+        }
+        let merkle = |inputs: Inputs| inputs.merkle(DigestFunction::Sha256).unwrap();
+        let all = merkle(files.inputs(|_, _| true).unwrap());
+        // Two directories, two texts of `#pragma once`, and one for both others.
+        assert_eq!((all.files, all.blobs.len()), (4, 5));
+        let one = |text: &'static str| {
+            let mut inputs = Inputs::default();
+            inputs.add("src/b.h", Entry::Bytes { content: text.into(), executable: false }).unwrap();
+            merkle(inputs).root
+        };
+        let second = merkle(files.inputs(|path, _| path == "src/b.h").unwrap()).root;
+        assert_eq!(second, one("#pragma once\n\n"), "whatever else is an input");
+        assert_eq!(merkle(files.inputs(|path, _| path == "src/a.h").unwrap()).files, 1);
+    }
 }

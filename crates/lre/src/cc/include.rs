@@ -3,6 +3,7 @@
 //! Every line that begins with a directive counts, whatever `#if` or comment it is in: what is asked for in vain is not there,
 //! and what is not needed is left out again by the compiler's own scan. What must not happen is that something is overlooked; so
 //! where the operand is not to be read from the line, that is said.
+use std::collections::BTreeSet;
 
 /// One thing that may be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub struct Asks {
     pub unknowable: bool,
     /// The name of some include is made by macros; the compiler's scan tells it where it is missing.
     pub computed: bool,
+    /// It has `#pragma once` in it.
+    pub once: bool,
+    /// Macros that stand for `__has_include`.
+    pub aliases: Vec<String>,
     /// Where the name of an absolute path stands in the text, from its first byte to behind its last.
     pub absolute: Vec<std::ops::Range<usize>>,
 }
@@ -45,19 +50,34 @@ impl Asks {
         asks
     }
 
+    /// What a text asks for by way of the macros `names`.
+    #[must_use]
+    pub fn through(text: &[u8], names: &BTreeSet<String>) -> Self {
+        let mut asks = Self::default();
+        let mut start = 0;
+        for line in text.split_inclusive(|b| *b == b'\n').take_while(|_| !names.is_empty()) {
+            let end = start + line.strip_suffix(b"\n").unwrap_or(line).len();
+            let (word, rest) = word(text, start, end);
+            for name in names {
+                asks.question(text, word, rest..end, name.as_bytes());
+            }
+            start += line.len();
+        }
+        asks
+    }
+
     fn line(&mut self, text: &[u8], start: usize, end: usize) {
-        let line = &text[start..end];
-        let Some(at) = directive(line) else { return };
-        let word_end = at + name_length(&line[at..]);
-        let rest = start + skip_blanks(line, word_end);
-        match &line[at..word_end] {
+        let (word, rest) = word(text, start, end);
+        match word {
             b"include" | b"import" => self.operand(text, rest..end, false),
             b"include_next" => self.operand(text, rest..end, true),
             b"embed" => self.embed(text, rest..end),
-            b"if" | b"elif" => self.questions(text, rest, end),
-            // `#define __has_include(x) 0` asks for nothing.
-            b"define" => self.questions(text, rest + name_length(&text[rest..end]), end),
-            _ => {}
+            b"pragma" => self.once |= text[rest..end].starts_with(b"once"),
+            _ => {
+                for asked in [&b"__has_include"[..], b"__has_include_next", b"__has_embed"] {
+                    self.question(text, word, rest..end, asked);
+                }
+            }
         }
     }
 
@@ -80,24 +100,34 @@ impl Asks {
     }
 
     /// `__has_include(<x.h>)`, with whatever else is in the condition, over as many lines as it has.
-    fn questions(&mut self, text: &[u8], start: usize, mut end: usize) {
+    fn question(&mut self, text: &[u8], directive: &[u8], range: std::ops::Range<usize>, word: &[u8]) {
+        let std::ops::Range { start: mut at, mut end } = range;
+        let defined = match directive {
+            b"if" | b"elif" => None,
+            // `#define __has_include(x) 0` asks for nothing.
+            b"define" => Some(at..at + name_length(&text[at..end])),
+            _ => return,
+        };
+        at = defined.as_ref().map_or(at, |name| name.end);
         while end < text.len() && text[..end].ends_with(b"\\") {
             end = text[end + 1..].iter().position(|b| *b == b'\n').map_or(text.len(), |i| end + 1 + i);
         }
-        for word in [&b"__has_include"[..], b"__has_include_next", b"__has_embed"] {
-            let mut at = start;
-            while let Some(found) = find(&text[at..end], word) {
-                at += found + word.len();
-                let rest = skip_blanks(&text[..end], at);
-                if text.get(rest) != Some(&b'(') {
-                    // `defined(__has_include)`, and the longer word is found by itself.
-                    continue;
+        while let Some(found) = find(&text[at..end], word) {
+            let part = text[..at + found].last().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+            at += found + word.len();
+            let rest = skip_blanks(&text[..end], at);
+            if part || text.get(rest) != Some(&b'(') {
+                // `defined(__has_include)`, and the longer word is found by itself.
+                continue;
+            }
+            let next = word.ends_with(b"next");
+            match (literal(text, skip_blanks(&text[..end], rest + 1)..end), &defined) {
+                (Some((name, quote, _)), _) => self.all.push(Ask { name, quote, next, unlisted: true }),
+                // `#define HAS(x) __has_include(x)`: who uses that says what is asked for.
+                (None, Some(name)) if passes_on(&text[name.end..end], &text[rest..end]) => {
+                    self.aliases.push(String::from_utf8_lossy(&text[name.clone()]).into_owned());
                 }
-                let next = word.ends_with(b"next");
-                match literal(text, skip_blanks(&text[..end], rest + 1)..end) {
-                    Some((name, quote, _)) => self.all.push(Ask { name, quote, next, unlisted: true }),
-                    None => self.unknowable = true,
-                }
+                (None, _) => self.unknowable = true,
             }
         }
     }
@@ -126,6 +156,25 @@ impl Asks {
             }
         }
     }
+}
+
+/// Whether the macro with these parameters asks for just what it is asked for.
+fn passes_on(parameters: &[u8], operand: &[u8]) -> bool {
+    let inner = |text: &[u8]| -> Option<Vec<u8>> {
+        let text = text.strip_prefix(b"(")?;
+        let close = text.iter().position(|b| *b == b')')?;
+        Some(text[..close].trim_ascii().to_vec())
+    };
+    let parameter = inner(parameters).map(|name| if name == b"..." { b"__VA_ARGS__".to_vec() } else { name });
+    parameter.is_some_and(|name| !name.is_empty() && inner(operand) == Some(name))
+}
+
+/// The name of the directive that this line is, and where what follows it begins.
+fn word(text: &[u8], start: usize, end: usize) -> (&[u8], usize) {
+    let line = &text[start..end];
+    let Some(at) = directive(line) else { return (b"", end) };
+    let word_end = at + name_length(&line[at..]);
+    (&line[at..word_end], start + skip_blanks(line, word_end))
 }
 
 fn name_length(text: &[u8]) -> usize {
@@ -225,9 +274,13 @@ mod tests {
 
     #[test]
     fn what_nobody_can_know_is_said() {
-        for text in
-            ["#if __has_include(NAME)", "#embed NAME", "asm(\".incbin \" PATH);", "#define HAS(x) __has_include(x)"]
-        {
+        for text in [
+            "#if __has_include(NAME)",
+            "#embed NAME",
+            "asm(\".incbin \" PATH);",
+            "#define HAS(x) __has_include(BEFORE##x)",
+            "#define HAS __has_include(NAME)",
+        ] {
             assert!(Asks::of(text.as_bytes()).unknowable, "{text}");
         }
         for text in [
@@ -238,6 +291,26 @@ mod tests {
             ".include x",
         ] {
             assert!(!Asks::of(text.as_bytes()).unknowable, "{text}");
+        }
+    }
+
+    #[test]
+    fn macros_that_ask_are_followed() {
+        let text = "#ifdef __has_include\n#define HAS(x) __has_include(x)\n#else\n#define HAS(x) 0\n#endif\n#define ALSO(x) HAS(x)\n\
+                    #if MY_HAS(NAME) || HAS(<a.h>)\n# elif 1 && \\\n HAS( \"b.h\" )\nint c = HAS(<c.h>);\n";
+        let asks = Asks::of(text.as_bytes());
+        assert_eq!((asks.aliases, asks.unknowable), (vec!["HAS".to_owned()], false));
+        let asks = Asks::through(text.as_bytes(), &BTreeSet::from(["HAS".to_owned()]));
+        let names: Vec<_> = asks.all.iter().map(|ask| ask.name.as_str()).collect();
+        assert_eq!((names, asks.aliases, asks.unknowable), (vec!["a.h", "b.h"], vec!["ALSO".to_owned()], false));
+        let asks = Asks::through(b"#if HAS(NAME)\n", &BTreeSet::from(["HAS".to_owned()]));
+        assert!(asks.unknowable, "the name is a macro's");
+    }
+
+    #[test]
+    fn files_that_are_read_once_are_known() {
+        for (text, once) in [("# pragma  once\r\n", true), ("#pragma pack(1)\n", false), ("// once", false)] {
+            assert_eq!(Asks::of(text.as_bytes()).once, once, "{text}");
         }
     }
 
