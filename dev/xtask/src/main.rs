@@ -44,6 +44,15 @@ enum Task {
         /// Of `exec` and `protocol`: only the rows whose name has this part
         row: Option<String>,
     },
+    /// Throws what nobody should send at what reads it, for longer than the tests do; finds go to tests/corpus
+    Fuzz {
+        /// One target; all by default
+        #[arg(default_value = "all")]
+        target: String,
+        /// How long for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// The Debian packages that the end-to-end tests need: fetch them, or with --update pin newer ones
     Packages {
         /// Resolve the closures anew and rewrite tests/e2e/packages/*.lock
@@ -89,6 +98,9 @@ fn run() -> Result<()> {
         Task::Protocol => protocol::update(),
         Task::Tidy => tidy::run(),
         Task::Bench { scenario, row } => tests::bench(scenario.as_deref(), row.as_deref()),
+        Task::Fuzz { target, seconds } => {
+            cargo::run("fuzz", &["run", "--package", "lre-fuzz", "--", &target, &seconds.to_string()], &[])
+        }
         Task::Packages { update, set } => packages(update, set.as_deref()),
     }
 }

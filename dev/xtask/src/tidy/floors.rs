@@ -35,7 +35,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
 ];
 /// What is for development only and never shipped.
-const DEVELOPMENT: &[&str] = &["lre-testkit", "lre-e2e", "lre-kernel", "lre-bench", "xtask"];
+const DEVELOPMENT: &[&str] = &["lre-testkit", "lre-fuzz", "lre-e2e", "lre-kernel", "lre-bench", "xtask"];
 
 pub fn check(metadata: &Metadata) -> Vec<Finding> {
     let ours: Vec<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
