@@ -9,7 +9,9 @@ pub const LOCAL: &str = "lre.local.buildstream.conf";
 
 /// The user's own file. The index of artifacts is the Remote Asset API, the storage the CAS; both are one address.
 pub(crate) fn local(tcp: &str) -> String {
-    let servers = |name: &str| format!("\n{name}:\n  servers:\n  - url: http://{tcp}\n    type: all\n    push: true\n");
+    let servers = |name: &str| {
+        format!("\n{name}:\n  override-project-caches: true\n  servers:\n  - url: http://{tcp}\n    push: true\n")
+    };
     format!(
         "{}\n# Used with: bst --config {LOCAL} ...\n{}{}",
         head::LOCAL,
