@@ -352,7 +352,7 @@ async fn metadata_tell_when_and_how_much() {
     };
     assert!(number("maximum_resident_set_bytes") > 4096.0 && number("page_reclaims") > 0.0, "{usage:?}");
     assert!(number("user_seconds") >= 0.0 && number("system_seconds") >= 0.0, "{usage:?}");
-    assert!(usage.get("termination_signal").is_none(), "{usage:?}");
+    assert!(!usage.contains_key("termination_signal"), "{usage:?}");
 }
 
 /// PROTOCOL 58, 82: one that was too slow has run as long as it was allowed, by the same clock, and has its usage too.
