@@ -205,6 +205,18 @@ fn headers(makers: &Makers, at: &Path) {
     let (code, text, _) = compile(&["-Ione"]);
     assert!(code == Some(1) && text.contains("#error mine"), "{text}");
     fs::remove_file(at.join("one/features.h")).unwrap();
+    // And one that it only asks for: c++config.h wants to know whether there is tbb/tbb.h.
+    let parallel = "#include <cstddef>\n#ifdef _PSTL_PAR_BACKEND_TBB\n#error parallel\n#endif\n";
+    fs::write(at.join("x.cc"), parallel).unwrap();
+    let tbb = || {
+        let output = makers.run("eve", at, "lre", &["cc", "g++", "-std=c++17", "-Ione", "-c", "x.cc"]).unwrap();
+        makers.done("eve").unwrap();
+        said(&output)
+    };
+    assert_eq!(tbb(), "");
+    fs::create_dir_all(at.join("one/tbb")).unwrap();
+    fs::write(at.join("one/tbb/tbb.h"), "").unwrap();
+    assert!(tbb().contains("#error parallel"));
     // A name that only the compiler can make up.
     fs::write(at.join("x.c"), "#define N \"two/a.h\"\n#if __has_include(N)\n#include N\n#endif\nint x = A;\n").unwrap();
     let (code, text, done) = compile(&[]);

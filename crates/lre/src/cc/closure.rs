@@ -289,8 +289,30 @@ impl<'a> Closure<'a> {
         let mut new = false;
         for (inside, host) in self.candidates(ask, beside) {
             new |= self.text(&inside, &host)?;
+            if ask.unlisted {
+                self.unlisted.insert(inside);
+            }
         }
         Ok(new)
+    }
+
+    /// Whether headers of the toolchain could find some of the workspace.
+    #[must_use]
+    pub fn has_directories(&self) -> bool {
+        !self.bracket.is_empty()
+    }
+
+    /// Adds what headers of the toolchain only ask for.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn answer(&mut self, names: &BTreeSet<String>) -> Result<(), ClientError> {
+        let here = self.here();
+        for name in names {
+            self.ask(&Ask { quote: false, next: true, unlisted: true, name: name.clone() }, &here)?;
+        }
+        self.mark();
+        Ok(())
     }
 
     /// Compares with what the compiler's scan says that it reads. A name that it did not find, and a header that it found

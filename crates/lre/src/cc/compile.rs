@@ -5,12 +5,13 @@ use super::record::Record;
 use super::role::{Kind, Pinned};
 use super::roots::{Roots, lexical};
 use super::words::{Line, Mode, Word};
-use super::{depfile, environment, response, whole};
+use super::{depfile, environment, questions, response, whole};
 use crate::client::{ActionSpec, Client, ClientError, Executed, Inputs, Options, Prepared, split_hint};
 use crate::commands::{Context, Done};
 use crate::exit::{Exit, OrProblem, Problem};
 use lre_model::ActionResult;
 use lre_store::StoreError;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,17 +119,19 @@ fn bring(roots: &mut Roots, named: &str) {
 
 async fn compile(job: &Job<'_>, line: &Line, record: &mut Record) -> Done {
     let mut closure = Closure::of(line, &job.roots)?;
+    if closure.has_directories() {
+        closure.answer(&questions::of_toolchain(job).await?)?;
+    }
     let mut needed = None;
     if closure.unknowable {
         record.reason = Some("what it reads is known to the compiler alone: it sees all directories".to_owned());
     } else {
         needed = scan(job, line, &mut closure, record).await?;
     }
-    let read: Option<Vec<String>> =
+    let read: Option<BTreeSet<String>> =
         needed.map(|paths| paths.iter().filter_map(|path| super::files::tidy(&closure.seen(path))).collect());
-    let wanted = |path: &str, file: &super::files::Read| {
-        file.unlisted || read.as_ref().is_none_or(|read| read.iter().any(|read| read == path))
-    };
+    let wanted =
+        |path: &str, file: &super::files::Read| file.unlisted || read.as_ref().is_none_or(|read| read.contains(path));
     let inputs = closure.files.inputs(wanted)?;
     let mut seen = Seen::new(&job.roots);
     outputs(line, &mut seen);
@@ -232,6 +235,22 @@ impl Job<'_> {
         seen: &Seen<'_>,
         do_not_cache: bool,
     ) -> Result<Given, Problem> {
+        let directory = self.roots.working_directory().map_err(|outside| self.nowhere(&outside.0))?;
+        self.act_in(&directory, arguments, inputs, seen, do_not_cache).await
+    }
+
+    /// The same in another working directory.
+    ///
+    /// # Errors
+    /// As [`Job::act`].
+    pub async fn act_in(
+        &self,
+        directory: &str,
+        arguments: Vec<String>,
+        inputs: Inputs,
+        seen: &Seen<'_>,
+        do_not_cache: bool,
+    ) -> Result<Given, Problem> {
         let mut environment = self.pinned.toolchain.environment.clone();
         // Whoever sets it means the program; all else that compilers read from the environment is not theirs to see.
         environment
@@ -242,7 +261,7 @@ impl Job<'_> {
             inputs,
             outputs: seen.outputs.iter().map(|output| output.requested.clone()).collect(),
             platform: self.pinned.platform(),
-            working_directory: self.roots.working_directory().map_err(|outside| self.nowhere(&outside.0))?,
+            working_directory: directory.to_owned(),
             do_not_cache,
             ..ActionSpec::default()
         };

@@ -18,6 +18,7 @@ mod environment;
 mod files;
 mod include;
 mod options;
+mod questions;
 mod record;
 mod response;
 mod role;

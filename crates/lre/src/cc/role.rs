@@ -6,6 +6,7 @@ use crate::pinned;
 use lre_model::{Platform, Policy, Terms};
 use lre_store::BlobStore;
 use lre_toolchain::{Family, LockFile, Locked, Seen, Toolchain, look};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The toolchain of a workspace, for C and C++.
@@ -15,6 +16,8 @@ pub struct Pinned {
     /// Which compiler it has, where that is known.
     family: Option<Family>,
     policy: Policy,
+    /// Where its headers are, as far as the lock file says.
+    pub headers: Vec<String>,
     /// The lock file, where there is one.
     pub lock: Option<PathBuf>,
 }
@@ -68,12 +71,15 @@ impl Pinned {
             let policy = lock.policy();
             let locked = choose(&lock, name)?;
             if let Some(locked) = locked {
-                let family = locked.facts.cc.as_ref().map(|cc| cc.family);
-                return Ok(Self { toolchain: locked.toolchain(), family, policy, lock: Some(path) });
+                let cc = locked.facts.cc.as_ref();
+                let family = cc.map(|cc| cc.family);
+                let headers = cc.map(|cc| [&cc.c_include_directories[..], &cc.cxx_include_directories].concat());
+                let headers = headers.unwrap_or_default().into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+                return Ok(Self { toolchain: locked.toolchain(), family, policy, headers, lock: Some(path) });
             }
         }
         match pinned::choose(context, here, name)? {
-            Some(toolchain) => Ok(Self { toolchain, family: None, policy: Policy::default(), lock: None }),
+            Some(toolchain) => Ok(Self { toolchain, family: None, policy: Policy::default(), headers: Vec::new(), lock: None }),
             None => Err(Problem::new(Exit::Toolchain, "there is no toolchain to compile with")
                 .why("no lre.lock above this directory pins one, and none is installed; this machine's compiler is never used")
                 .hint("lre toolchain add cc --from deb:cc-debian12 --lock")),
@@ -139,12 +145,12 @@ impl Pinned {
         for directory in self.toolchain.path().unwrap_or_default().split(':') {
             let path = format!("{directory}/{name}");
             let seen = look(store, &self.toolchain, &path).await;
-            match seen.map_err(|e| {
+            let seen = seen.map_err(|e| {
                 Problem::new(Exit::Toolchain, "the toolchain cannot be looked at")
                     .because(Box::new(e) as Box<dyn std::error::Error>)
-            })? {
-                Seen::File { executable: true, .. } => return Ok(Some(path)),
-                _ => {}
+            })?;
+            if matches!(seen, Seen::File { executable: true, .. }) {
+                return Ok(Some(path));
             }
         }
         Ok(None)
