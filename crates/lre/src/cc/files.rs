@@ -245,7 +245,7 @@ fn read(host: &Path) -> Result<Option<Vec<u8>>, ClientError> {
     }
 }
 
-/// Generators write `#include "/home/…/a.cc"`: such a path is mapped like one of the command line, so it leads somewhere, and
+/// Generators write `#include "/…/a.cc"`: such a path is mapped like one of the command line, so it leads somewhere, and
 /// to the same for everybody.
 fn map_includes(content: Vec<u8>, asks: &Asks, roots: &Roots) -> Vec<u8> {
     if asks.absolute.is_empty() {
