@@ -198,7 +198,7 @@ async fn fresh_tmp(probe: &Probe) -> Verdict {
 }
 
 async fn host(probe: &Probe) -> Verdict {
-    let said = says(probe, job(probe, Program::new().may("/etc/shadow", 4).may("/root/.", 4)).await?).await?;
+    let said = says(probe, job(probe, Program::new().may("/etc/shadow", 4).may("/root", 4)).await?).await?;
     ensure!(said == "nn", "whether /etc/shadow and /root can be read: {said}");
     Ok(())
 }

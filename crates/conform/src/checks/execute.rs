@@ -21,6 +21,7 @@ checks! {
     May 56 "equal actions that can be cached run once" merged;
     May 65 "Execute inlines stdout on request" inlined;
     May 66 "the names of the output streams are told while it runs" stream_names;
+    May 87 "the output stream that is told can be read, to its end" stream;
     Should 82 "the times of an execution are in order" times;
     Should 82 "the worker is named" worker;
     Must 83 "another salt is another action" salt;
@@ -162,6 +163,23 @@ async fn stream_names(probe: &Probe) -> Verdict {
     let named = told.into_iter().any(|metadata| !metadata.stdout_stream_name.is_empty());
     ensure!(named, "no stdout_stream_name: nobody can follow the output");
     Ok(())
+}
+
+async fn stream(probe: &Probe) -> Verdict {
+    probe.executor().await?;
+    let job = Job::new(probe, Program::new().say("first ").sleep(500).say("second")).upload(probe).await?;
+    let mut running = works("Execute", job.start(probe).await)?;
+    loop {
+        let told = running.first().await?;
+        let name = told.metadata.map(|metadata| metadata.stdout_stream_name).unwrap_or_default();
+        if !name.is_empty() {
+            let read = works("ByteStream.Read of the output stream", probe.read_part(&name, 0, 0).await)?;
+            return same("the output", &"first second".to_owned(), &String::from_utf8_lossy(&read).into_owned());
+        }
+        if told.done {
+            return crate::verdict::skip("no stdout_stream_name is told");
+        }
+    }
 }
 
 async fn times(probe: &Probe) -> Verdict {
