@@ -265,6 +265,9 @@ impl<'a> Closure<'a> {
             directories.push(self.here());
         }
         let precompiled = format!("{}.gch", ask.name);
+        if ask.quote && !ask.unlisted && found.is_empty() && self.files.has(&beside.host, &precompiled) {
+            found.push(self.at(beside, &precompiled));
+        }
         for directory in &directories {
             if self.files.has(&directory.host, &ask.name) {
                 found.push(self.at(directory, &ask.name));
@@ -382,4 +385,67 @@ fn is_precompiled(inside: &str) -> bool {
 
 fn ask(name: &str) -> Ask {
     Ask { name: name.to_owned(), quote: true, next: false, unlisted: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// What is an input of `line`, where these files are; those in no list of dependencies with `!`.
+    fn inputs(files: &[(&str, &str)], line: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let at = fs::canonicalize(dir.path()).unwrap();
+        fs::write(at.join("lre.lock"), "").unwrap();
+        for (name, text) in files {
+            fs::create_dir_all(at.join(name).parent().unwrap()).unwrap();
+            fs::write(at.join(name), text).unwrap();
+        }
+        let line = Line::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        let roots = Roots::find(&at, &[], line.sources.first().map(String::as_str));
+        let closure = Closure::of(&line, &roots).unwrap();
+        assert!(!closure.unknowable);
+        let name = |(path, read): (&str, &super::super::files::Read)| {
+            format!("{}{}", if read.unlisted { "!" } else { "" }, path.trim_start_matches("src/"))
+        };
+        closure.files.paths().map(name).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_assembler_looks_in_the_working_directory() {
+        let files = [
+            ("a/s.s", ".incbin \"d.bin\"\n.include \"e.inc\"\n"),
+            ("d.bin", "x"),
+            ("a/e.inc", ".include \"f.inc\"\n"),
+            ("f.inc", ""),
+            ("i/d.bin", "y"),
+        ];
+        assert_eq!(inputs(&files, "-Ii -c a/s.s"), "!a/e.inc !a/s.s !d.bin !f.inc !i/d.bin");
+    }
+
+    #[test]
+    fn a_profile_is_an_input() {
+        let files = [("p.c", ""), ("o/p.gcda", "1"), ("d/x.gcda", "2"), ("d/default.profdata", "3")];
+        assert_eq!(inputs(&files, "-c p.c -o o/p.o"), "!p.c");
+        assert_eq!(inputs(&files, "-fprofile-use -c p.c -o o/p.o"), "!o/p.gcda !p.c");
+        assert_eq!(inputs(&files, "-fprofile-use=d -c p.c"), "!d/default.profdata !d/x.gcda !p.c");
+    }
+
+    #[test]
+    fn a_precompiled_header_is_taken_where_it_is_alone() {
+        let files = [("p.c", "#include <h.h>\n"), ("i/h.h.gch", "1"), ("j/h.h", ""), ("j/h.h.gch", "2")];
+        assert_eq!(inputs(&files, "-Ii -Ij -c p.c"), "!i/h.h.gch j/h.h !p.c");
+        assert_eq!(inputs(&files, "-Ij -include i/h.h -c p.c"), "!i/h.h.gch j/h.h !p.c");
+    }
+
+    #[test]
+    fn a_macro_that_asks_is_followed_over_files() {
+        let files = [
+            ("p.c", "#include \"has.h\"\n#if HAS(<opt.h>)\n#endif\n"),
+            ("has.h", "#define HAS(x) __has_include(x)\n"),
+            ("i/opt.h", ""),
+            ("other.o", ""),
+        ];
+        assert_eq!(inputs(&files, "-Ii -c p.c"), "has.h !i/opt.h !p.c");
+    }
 }
