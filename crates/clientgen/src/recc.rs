@@ -41,8 +41,7 @@ pub(crate) fn files(choice: &Choice<'_>) -> BTreeMap<String, String> {
 
 /// The user's own environment.
 pub(crate) fn local(at: &Addresses) -> Result<String, Unsuitable> {
-    // TCP first: Debian's recc speaks to the socket, but one with a newer gRPC library says the socket's path in a header
-    // where our HTTP library takes host names only. No token: it sends one over TLS only.
+    // The port first, as for everybody else. No token: it sends one over TLS only.
     let server = at.tcp.as_ref().map(|tcp| format!("http://{tcp}")).or_else(|| at.unix_url());
     let server = server.ok_or(Unsuitable::Nowhere)?;
     let workspace = &at.workspace;

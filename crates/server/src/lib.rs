@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+mod authority;
 pub mod compose;
 pub mod drive;
 pub mod fetch;

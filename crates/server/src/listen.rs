@@ -3,6 +3,7 @@
 //! Both always, because no client speaks both: Debian's Bazel and Buck2 know only TCP, some C-core
 //! clients are happiest with a socket (LIMITS 4).
 use crate::auth::{Peer, Porch, TcpPeer};
+use crate::authority::Authority;
 use crate::http::{Door, HttpCache};
 use crate::limits;
 use crate::socket::BoundSocket;
@@ -219,7 +220,7 @@ impl Accept for tokio::net::UnixListener {
     async fn accept_one(&self) -> io::Result<(Wire, Peer)> {
         let (stream, _) = self.accept().await?;
         let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-        Ok((Wire::Unix(stream), Peer::Unix { uid }))
+        Ok((Wire::Unix(stream, Authority::new()), Peer::Unix { uid }))
     }
 }
 
@@ -249,7 +250,7 @@ fn is_of_one_client(error: &io::Error) -> bool {
 
 enum Wire {
     Tcp(TcpStream),
-    Unix(UnixStream),
+    Unix(UnixStream, Authority),
 }
 
 /// An accepted connection.
@@ -285,7 +286,12 @@ impl AsyncRead for Connection {
                 }
                 read
             }
-            Wire::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Wire::Unix(stream, authority) => {
+                let before = buffer.filled().len();
+                let read = Pin::new(stream).poll_read(cx, buffer);
+                authority.mend(&mut buffer.filled_mut()[before..]);
+                read
+            }
         }
     }
 }
@@ -307,7 +313,7 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Wire::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Wire::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Wire::Unix(stream, _) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -318,7 +324,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Wire::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-            Wire::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
+            Wire::Unix(stream, _) => Pin::new(stream).poll_write_vectored(cx, bytes),
         }
     }
 
@@ -329,14 +335,14 @@ impl AsyncWrite for Connection {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Wire::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Wire::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Unix(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Wire::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Wire::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Unix(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

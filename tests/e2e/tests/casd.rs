@@ -15,9 +15,16 @@ fn debians() {
 
 #[test]
 fn the_static_one() {
-    // Over TCP: gRPC's C++ library of today names a socket by its path in `:authority`, which is no host name.
     let site = Site::with_tools("").unwrap();
     let server = site.http();
+    whole_story(site, Command::new(static_casd().unwrap()), &server);
+}
+
+/// PROTOCOL 8: a gRPC C++ library of today, which gives the path of a socket as the host.
+#[test]
+fn the_static_one_over_the_socket() {
+    let site = Site::with_tools("").unwrap();
+    let server = site.unix();
     whole_story(site, Command::new(static_casd().unwrap()), &server);
 }
 
