@@ -192,7 +192,7 @@ pub(crate) fn cache_directory() -> PathBuf {
 }
 
 /// The SHA-256 of a file's content, in lower-case hexadecimal.
-pub(crate) fn sha256_of(file: &Path) -> Result<String> {
+pub fn sha256_of(file: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     std::io::copy(&mut File::open(file)?, &mut hasher)?;
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
