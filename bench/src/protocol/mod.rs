@@ -22,14 +22,16 @@ struct Peer {
     seed: u64,
 }
 
-/// The rows whose name has `part`, or all.
+/// The scenarios whose name has `part`, or all.
 pub async fn protocol(part: Option<&str>, report: &mut Report) -> Result<()> {
     let wanted = |name: &str| part.is_none_or(|part| name.contains(part));
     let mut world = World::start().await?;
     let casd = Casd::start().await?;
     let peers = [Peer { channel: world.channel.clone(), seed: 1 }, Peer { channel: casd.channel.clone(), seed: 2 }];
-    if wanted("ByteStream") {
+    if wanted("ByteStream of 256 MiB") {
         streams::streams(&peers, report).await?;
+    }
+    if wanted("ByteStream of 1 KiB") {
         streams::small(&peers, report).await?;
     }
     if wanted("FindMissing") || wanted("action cache") {

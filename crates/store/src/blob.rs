@@ -1,4 +1,5 @@
 //! The bytes of a blob, in whichever form somebody already has them.
+use crate::pieces;
 use bytes::Bytes;
 use lre_model::{Digest, DigestFunction, Hasher};
 use rustix::fs::{Mode, OFlags};
@@ -195,18 +196,18 @@ impl Blob {
             Self::File(file) => {
                 use std::os::unix::fs::FileExt;
                 let left = file.size_bytes.saturating_sub(offset);
-                let mut buffer = vec![0; length.min(usize::try_from(left).unwrap_or(usize::MAX))];
-                let mut filled = 0;
-                while filled < buffer.len() {
-                    match file.file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                        Ok(0) => break,
-                        Ok(n) => filled += n,
-                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                        Err(e) => return Err(e),
+                pieces::filled(length.min(usize::try_from(left).unwrap_or(usize::MAX)), |buffer| {
+                    let mut filled = 0;
+                    while filled < buffer.len() {
+                        match file.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                            Ok(0) => break,
+                            Ok(n) => filled += n,
+                            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                            Err(e) => return Err(e),
+                        }
                     }
-                }
-                buffer.truncate(filled);
-                Ok(buffer.into())
+                    Ok(filled)
+                })
             }
         }
     }

@@ -12,6 +12,7 @@ mod disk;
 mod inodes;
 mod memory;
 mod metered;
+mod pieces;
 mod read_through;
 mod staging;
 mod traits;
