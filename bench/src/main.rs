@@ -4,6 +4,7 @@
 //! The server is always a real `lre serve`, a process of its own; this process is the client, on one thread.
 #![forbid(unsafe_code)]
 
+mod cc;
 mod competitors;
 mod exec;
 mod generated;
@@ -19,7 +20,7 @@ use report::Report;
 use tokio::signal::unix::{SignalKind, signal};
 use world::World;
 
-const SCENARIOS: [&str; 3] = ["exec", "protocol", "toolchain"];
+const SCENARIOS: [&str; 4] = ["cc", "exec", "protocol", "toolchain"];
 
 fn main() -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -50,6 +51,9 @@ async fn run() -> Result<()> {
     }
     if wanted("toolchain") {
         toolchain::toolchain(&mut World::start().await?, &mut report).await?;
+    }
+    if wanted("cc") {
+        cc::cc(&mut report)?;
     }
     report.end()
 }

@@ -39,7 +39,7 @@ enum Task {
     Tidy,
     /// The benchmarks, all or one of them
     Bench {
-        #[arg(value_parser = ["exec", "protocol", "toolchain"])]
+        #[arg(value_parser = ["cc", "exec", "protocol", "toolchain"])]
         scenario: Option<String>,
         /// Of `exec` and `protocol`: only the rows whose name has this part
         row: Option<String>,
