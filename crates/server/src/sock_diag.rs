@@ -1,5 +1,5 @@
-//! Asks the kernel for one socket (sock_diag(7)) instead of reading its table of all: 20 us and not 4 ms, however many sockets
-//! the machine has. A compiler behind ccache makes a connection for each file.
+//! Asks the kernel for one socket (sock_diag(7)). Reading its table of all takes milliseconds, and a compiler behind ccache
+//! makes a connection for each file.
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
