@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,7 +45,11 @@ impl Keeper {
     pub(super) fn start(inner: Arc<Inner>) -> io::Result<Self> {
         let stop = Arc::new(Stop::default());
         let seen = stop.clone();
-        let thread = std::thread::Builder::new().name("store-keeper".into()).spawn(move || run(&inner, &seen))?;
+        let (begun, has_begun) = mpsc::channel();
+        let thread =
+            std::thread::Builder::new().name("store-keeper".into()).spawn(move || run(&inner, &seen, begun))?;
+        // So that whoever asks for a sweep from now on gets one that comes after that of the start, and is the only one.
+        let _ = has_begun.recv();
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -62,8 +66,12 @@ impl Drop for Keeper {
     }
 }
 
-fn run(inner: &Inner, stop: &Stop) {
-    if let Err(error) = sweep(inner, &stop.now) {
+fn run(inner: &Inner, stop: &Stop, begun: mpsc::Sender<()>) {
+    let one = unpoisoned(inner.sweeping.lock());
+    drop(begun);
+    let swept = look_through(inner, &stop.now);
+    drop(one);
+    if let Err(error) = swept {
         tracing::warn!(directory = %inner.layout.root().display(), %error, "the store could not be looked through");
     }
     while !stop.now.load(Ordering::SeqCst) {
@@ -85,6 +93,11 @@ fn run(inner: &Inner, stop: &Stop) {
 /// See [`super::DiskStore::sweep`].
 pub(super) fn sweep(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
     let _one = unpoisoned(inner.sweeping.lock());
+    look_through(inner, stop)
+}
+
+/// The sweep itself, for whoever has the lock.
+fn look_through(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
     let mut swept = Swept::default();
     for room in Room::ALL {
         for function in DigestFunction::ALL {
