@@ -10,6 +10,7 @@ mod complete;
 mod compose;
 mod disk;
 mod inodes;
+mod invocation;
 mod memory;
 mod metered;
 mod pieces;
@@ -27,6 +28,7 @@ pub use disk::{
     boot_id,
 };
 pub use inodes::Inodes;
+pub use invocation::Invoker;
 pub use memory::MemoryStore;
 pub use metered::{Counters, Counts, Metered};
 pub use read_through::ReadThrough;

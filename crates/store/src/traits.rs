@@ -80,6 +80,12 @@ pub trait BlobStore: Send + Sync {
         None
     }
 
+    /// The same of a blob that may have no file of its own yet: it gets one where the store has files, because whoever lays
+    /// out an input tree links to files. `None`: this store has none.
+    async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
+        Ok(self.file_of(digest))
+    }
+
     /// As many times [`BlobStore::read`], with answers in the order asked. A store for which a call costs more
     /// than what it carries puts many into one. All that is small is in memory at once: the caller asks for
     /// no more than there is room for.
@@ -106,6 +112,12 @@ pub trait ActionCache: Send + Sync {
 
     /// Remembers the result, in place of an older one.
     async fn put(&self, action: ActionDigest, result: Arc<ActionResult>) -> Result<(), StoreError>;
+
+    /// Forgets a result that turned out to be of no use. A store that is not the owner of its results does nothing.
+    async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
+        let _ = action;
+        Ok(())
+    }
 }
 
 /// What can go wrong with a store.

@@ -3,7 +3,11 @@
 //! A blob is a file because inputs of actions are hard links to it and outputs of actions become it
 //! by a hard link. What is served is what the name says: every blob is hashed on its way in, gets
 //! its name when it is complete, and is never written again.
+#[allow(dead_code)]
+mod catalogue;
 mod frame;
+#[allow(dead_code)]
+mod holds;
 mod keeper;
 mod layout;
 mod lock;
@@ -136,6 +140,22 @@ impl DiskStore {
     #[must_use]
     pub fn names(&self) -> Names {
         Names::of(Arc::clone(&self.inner))
+    }
+
+    /// The invocation of a client, by what it calls itself, which is seen now: what it was told of stays until it has been silent
+    /// for three hours. Nobody where it has no name.
+    ///
+    /// # Errors
+    /// The disk failed or is full.
+    pub fn invocation(&self, name: &str, tool: &str) -> io::Result<crate::Invoker> {
+        let _ = (name, tool);
+        Ok(crate::Invoker::default())
+    }
+
+    /// Lets time pass for everything here that counts minutes. For tests.
+    #[doc(hidden)]
+    pub fn pass_time(&self, time: std::time::Duration) {
+        let _ = time;
     }
 
     /// Files moved to `quarantine/` since the store was opened.
