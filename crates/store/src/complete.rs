@@ -11,7 +11,9 @@ const MESSAGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// An action cache that returns a result only while everything that it names is in the store: output
 /// files, stdout and stderr, Trees and the files in them (REAPI, `GetActionResult`; PROTOCOL, 44). A
-/// client that takes only a part of the outputs would otherwise fail later, with "lost inputs".
+/// client that takes only a part of the outputs would otherwise fail later, with "lost inputs". One of which something
+/// is absent is forgotten: it would not be found whole again before its action has run anew. Where the store could not say what is there,
+/// that is the answer, and nothing is forgotten.
 #[derive(Debug)]
 pub struct Complete<C, S> {
     results: C,
@@ -32,7 +34,11 @@ impl<C: ActionCache, S: BlobStore> ActionCache for Complete<C, S> {
         match first_absent(&result, &self.blobs).await? {
             None => Ok(Some(result)),
             Some(absent) => {
-                tracing::debug!(%action, %absent, "a result is not returned: not all that it names is in the store");
+                tracing::debug!(%action, %absent, "a result is forgotten: not all that it names is in the store");
+                // For the client it is unknown all the same, and it will be looked at again.
+                if let Err(error) = self.results.forget(action).await {
+                    tracing::debug!(%action, %error, "a result cannot be forgotten");
+                }
                 Ok(None)
             }
         }
@@ -40,6 +46,10 @@ impl<C: ActionCache, S: BlobStore> ActionCache for Complete<C, S> {
 
     async fn put(&self, action: ActionDigest, result: Arc<ActionResult>) -> Result<(), StoreError> {
         self.results.put(action, result).await
+    }
+
+    async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
+        self.results.forget(action).await
     }
 }
 

@@ -56,4 +56,9 @@ impl ActionCache for MemoryStore {
         self.results.write().unwrap_or_else(PoisonError::into_inner).insert(action, result);
         Ok(())
     }
+
+    async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
+        self.results.write().unwrap_or_else(PoisonError::into_inner).remove(&action);
+        Ok(())
+    }
 }

@@ -127,6 +127,10 @@ impl<S: BlobStore> BlobStore for Metered<S> {
         self.inner.file_of(digest)
     }
 
+    async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
+        self.inner.promote(digest).await
+    }
+
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         let answer = self.inner.read(digest).await;
         match &answer {
@@ -171,5 +175,9 @@ impl<C: ActionCache> ActionCache for Metered<C> {
             Err(e) => self.counters.failed(e),
         }
         answer
+    }
+
+    async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
+        self.inner.forget(action).await
     }
 }

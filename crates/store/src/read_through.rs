@@ -73,6 +73,11 @@ impl<N: BlobStore, F: BlobStore> BlobStore for ReadThrough<N, F> {
         self.near.file_of(digest)
     }
 
+    /// Nothing is fetched for it: what is to be linked has been held, and what was held afar has been read.
+    async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
+        self.near.promote(digest).await
+    }
+
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         match self.near.read(digest).await {
             Err(StoreError::Missing(_)) => {}
@@ -122,5 +127,10 @@ impl<N: ActionCache, F: ActionCache> ActionCache for ReadThrough<N, F> {
 
     async fn put(&self, action: ActionDigest, result: Arc<ActionResult>) -> Result<(), StoreError> {
         self.near.put(action, result).await
+    }
+
+    /// What is remembered afar is not ours to forget; a result that is of no use here is asked for there again.
+    async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
+        self.near.forget(action).await
     }
 }

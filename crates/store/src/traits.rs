@@ -173,6 +173,9 @@ impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
     fn file_of(&self, digest: Digest) -> Option<PathBuf> {
         (**self).file_of(digest)
     }
+    async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
+        (**self).promote(digest).await
+    }
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         (**self).read(digest).await
     }
@@ -194,5 +197,8 @@ impl<C: ActionCache + ?Sized> ActionCache for Arc<C> {
     }
     async fn put(&self, action: ActionDigest, result: Arc<ActionResult>) -> Result<(), StoreError> {
         (**self).put(action, result).await
+    }
+    async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
+        (**self).forget(action).await
     }
 }

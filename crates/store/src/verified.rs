@@ -28,6 +28,10 @@ impl<S: BlobStore> BlobStore for Verified<S> {
         self.0.file_of(digest)
     }
 
+    async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
+        self.0.promote(digest).await
+    }
+
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         self.0.read(digest).await
     }

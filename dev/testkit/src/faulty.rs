@@ -4,6 +4,7 @@ use bytes::Bytes;
 use lre_model::{ActionDigest, ActionResult, Digest};
 use lre_store::{ActionCache, Blob, BlobStore, Hold, StoreError};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -114,6 +115,15 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
             _ => self.inner.write(digest, blob).await,
         }
     }
+
+    async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
+        match self.tick()? {
+            Some(Fault::Forgets) => Err(StoreError::Missing(digest)),
+            // A liar's bytes can be read and not linked to.
+            Some(Fault::Lies) => Ok(None),
+            _ => self.inner.promote(digest).await,
+        }
+    }
 }
 
 #[async_trait]
@@ -129,6 +139,13 @@ impl<C: ActionCache> ActionCache for Faulty<C> {
         match self.tick()? {
             Some(Fault::Forgets) => Ok(()),
             _ => self.inner.put(action, result).await,
+        }
+    }
+
+    async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
+        match self.tick()? {
+            Some(Fault::Forgets) => Ok(()),
+            _ => self.inner.forget(action).await,
         }
     }
 }

@@ -4,6 +4,7 @@ use lre_model::{ActionDigest, ActionResult, Digest};
 use lre_store::{ActionCache, Blob, BlobStore, Hold, StoreError};
 use std::any::Any;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A store, and the temporary directory or the server behind it, which goes after the store.
@@ -37,6 +38,9 @@ impl<S: BlobStore> BlobStore for Kept<S> {
     async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
         self.store.write(digest, blob).await
     }
+    async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
+        self.store.promote(digest).await
+    }
     async fn read_many(&self, digests: &[Digest]) -> Vec<Result<Blob, StoreError>> {
         self.store.read_many(digests).await
     }
@@ -52,5 +56,8 @@ impl<S: ActionCache> ActionCache for Kept<S> {
     }
     async fn put(&self, action: ActionDigest, result: Arc<ActionResult>) -> Result<(), StoreError> {
         self.store.put(action, result).await
+    }
+    async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
+        self.store.forget(action).await
     }
 }

@@ -2,6 +2,7 @@
 use async_trait::async_trait;
 use lre_model::{ActionDigest, ActionResult, Digest};
 use lre_store::{ActionCache, Blob, BlobStore, Hold, StoreError};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One call.
@@ -15,8 +16,12 @@ pub enum Call {
     Write(Digest),
     /// `ActionCache::get`.
     Get(ActionDigest),
+    /// `BlobStore::promote`.
+    Promote(Digest),
     /// `ActionCache::put`.
     Put(ActionDigest),
+    /// `ActionCache::forget`.
+    Forget(ActionDigest),
 }
 
 /// Passes everything on, and remembers the order.
@@ -61,6 +66,10 @@ impl<S: BlobStore> BlobStore for Recorded<S> {
         self.record(Call::Write(digest));
         self.inner.write(digest, blob).await
     }
+    async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
+        self.record(Call::Promote(digest));
+        self.inner.promote(digest).await
+    }
 }
 
 #[async_trait]
@@ -72,5 +81,9 @@ impl<C: ActionCache> ActionCache for Recorded<C> {
     async fn put(&self, action: ActionDigest, result: Arc<ActionResult>) -> Result<(), StoreError> {
         self.record(Call::Put(action));
         self.inner.put(action, result).await
+    }
+    async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
+        self.record(Call::Forget(action));
+        self.inner.forget(action).await
     }
 }
