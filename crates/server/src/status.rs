@@ -136,6 +136,7 @@ impl ToStatus for StoreError {
             Self::Corrupt { .. } => invalid("digest", &self.to_string()),
             Self::TooLarge { .. } => invalid("digest", &format!("{self}: use ByteStream")),
             Self::Full(_) => quota("disk", self),
+            Self::OverBudget { .. } => quota("store budget", self),
             Self::Io(_) => ours(Code::Internal, "STORE_IO", self),
             Self::Upstream(_) => again(ours(Code::Unavailable, "UPSTREAM", self)),
         }
@@ -224,6 +225,7 @@ fn needed(source: &StoreError, error: &dyn Error) -> Status {
     match source {
         StoreError::Missing(digest) => missing(&[*digest], source),
         StoreError::Full(_) => quota("disk", error),
+        StoreError::OverBudget { .. } => quota("store budget", error),
         StoreError::Corrupt { .. } | StoreError::TooLarge { .. } | StoreError::Io(_) => {
             ours(Code::Internal, "STORE", error)
         }
@@ -368,7 +370,13 @@ mod tests {
         let corrupt = StoreError::Corrupt { expected: digest(b"a"), actual: digest(b"b") };
         let too_much = Breach { what: Limited::Memory, limit: 512 << 20, seen: 600 << 20 };
         let lost = || Failure::Store { doing: "reading inputs", source: StoreError::Io(io::Error::other("broken")) };
+        let over =
+            || StoreError::OverBudget { needed_bytes: 9, budget_bytes: 8, used_bytes: 7, held_bytes: 6, holder: None };
+        let subject = over().to_status().get_details_quota_failure().map(|q| q.violations[0].subject.clone());
+        assert_eq!(subject.as_deref(), Some("store budget"));
         for (status, code) in [
+            (over().to_status(), Code::ResourceExhausted),
+            (Failure::Store { doing: "storing", source: over() }.to_status(), Code::ResourceExhausted),
             (corrupt.to_status(), Code::InvalidArgument),
             (StoreError::Missing(digest(b"a")).to_status(), Code::NotFound),
             (StoreError::Full(io::ErrorKind::StorageFull.into()).to_status(), Code::ResourceExhausted),

@@ -142,15 +142,65 @@ pub enum StoreError {
         /// The limit in bytes.
         at_most: u64,
     },
-    /// The user's turn: the disk, or the budget, is full.
+    /// The user's turn: the disk is full.
     #[error("the disk of the store is full")]
     Full(#[source] io::Error),
+    /// The user's turn: this does not fit into the byte budget beside what may not be evicted.
+    #[error("{}", over_budget(*.needed_bytes, *.budget_bytes, *.used_bytes, *.held_bytes, .holder.as_deref()))]
+    OverBudget {
+        /// What was to be written, in bytes.
+        needed_bytes: u64,
+        /// The budget, in bytes.
+        budget_bytes: u64,
+        /// What the store takes, in bytes.
+        used_bytes: u64,
+        /// Of that, what is held, in bytes.
+        held_bytes: u64,
+        /// Who holds it and since when, where one is known.
+        holder: Option<String>,
+    },
     /// The operator's turn.
     #[error("the disk of the store failed")]
     Io(#[source] io::Error),
     /// Somebody else's service did not answer, or answered with an error.
     #[error("the upstream failed: {0}")]
     Upstream(String),
+}
+
+fn over_budget(needed: u64, budget: u64, used: u64, held: u64, holder: Option<&str>) -> String {
+    let (wanted, all) = (Size(needed), Size(budget));
+    if needed > budget {
+        return format!("{wanted} do not fit into the budget of the store, which is {all}: raise store_bytes_max");
+    }
+    let holder = holder.map(|holder| format!(" by {holder}")).unwrap_or_default();
+    format!(
+        "{wanted} more do not fit into the budget of the store: of {all}, {} are used and {} are held{holder}: raise \
+         store_bytes_max, or wait until builds have been idle for three hours (`lre cache gc` shows what can go)",
+        Size(used),
+        Size(held),
+    )
+}
+
+/// A size for people.
+pub(crate) struct Size(pub u64);
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+        let mut left = self.0;
+        let mut below = 0;
+        let mut unit = None;
+        for name in UNITS.iter().take_while(|_| self.0 >= 1024) {
+            (below, left, unit) = (left % 1024, left / 1024, Some(name));
+            if left < 1024 {
+                break;
+            }
+        }
+        match unit {
+            None => write!(f, "{left} bytes"),
+            Some(unit) => write!(f, "{left}.{} {unit}", below * 10 / 1024),
+        }
+    }
 }
 
 impl From<io::Error> for StoreError {
@@ -200,5 +250,30 @@ impl<C: ActionCache + ?Sized> ActionCache for Arc<C> {
     }
     async fn forget(&self, action: ActionDigest) -> Result<(), StoreError> {
         (**self).forget(action).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_by_people() {
+        let texts = [0, 1023, 1024, 1536, 10 << 20, (5 << 30) + (512 << 20), u64::MAX].map(|n| Size(n).to_string());
+        assert_eq!(texts, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "10.0 MiB", "5.5 GiB", "16383.9 PiB"]);
+    }
+
+    #[test]
+    fn who_is_over_the_budget_is_told_why_and_what_to_do() {
+        let error = |needed_bytes, holder: Option<&str>| {
+            let holder = holder.map(str::to_owned);
+            let (budget_bytes, used_bytes, held_bytes) = (10 << 30, 10 << 30, 9 << 30);
+            StoreError::OverBudget { needed_bytes, budget_bytes, used_bytes, held_bytes, holder }.to_string()
+        };
+        let held = error(12 << 20, Some("bazel 1234, since 2 h 5 min"));
+        for part in ["12.0 MiB", "of 10.0 GiB", "9.0 GiB are held by bazel 1234, since 2 h 5 min:", "store_bytes_max"] {
+            assert!(held.contains(part), "{held}");
+        }
+        assert!(error(11 << 30, None).contains("11.0 GiB do not fit into the budget of the store, which is 10.0 GiB"));
     }
 }

@@ -82,7 +82,7 @@ impl Refused {
             Self::GrpcOverHttp1 => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Store(StoreError::Missing(_)) => StatusCode::NOT_FOUND,
             Self::Store(StoreError::Corrupt { .. } | StoreError::TooLarge { .. }) => StatusCode::BAD_REQUEST,
-            Self::Store(StoreError::Full(_)) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Store(StoreError::Full(_) | StoreError::OverBudget { .. }) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Store(StoreError::Io(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(StoreError::Upstream(_)) => StatusCode::BAD_GATEWAY,
         }

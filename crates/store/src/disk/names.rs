@@ -121,7 +121,7 @@ impl Record {
         wire.encode_to_vec()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let wire = Payload::decode(bytes).map_err(|e| e.to_string())?;
         let digest = |text: &String| Digest::from_text(text).map_err(|e| e.to_string());
         let form = match wire.form {

@@ -171,6 +171,16 @@ impl Catalogue {
         Ok(gone)
     }
 
+    /// As [`Catalogue::touch`], in memory alone: for marks that can be made again after a start. Also on a full disk.
+    pub(crate) fn lift(&self, keys: &[Key], stamp: Stamp) {
+        let mut state = unpoisoned(self.state.write());
+        for key in keys {
+            if let Some((entry, _)) = state.entries.get_mut(key) {
+                entry.mark(stamp);
+            }
+        }
+    }
+
     /// Forgets those entries of which `is_it` says so, under the lock. Returns them. Counts as a loss for each.
     ///
     /// # Errors
