@@ -1,9 +1,10 @@
 //! Wire types of the Remote Execution API. Nothing else.
 //!
 //! `re` and its neighbours come from the `bazel-remote-apis` crate as they are; `bytestream` is
-//! ours, because its messages carry every byte of a build (see there).
+//! ours, because its messages carry every byte of a build (see there), and so is `admin`, which no API has.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod bytestream;
 pub mod usage;
 

@@ -16,6 +16,8 @@ mod place;
 mod presence;
 mod recent;
 mod results;
+#[allow(dead_code)]
+mod usage;
 mod watermark;
 mod whole;
 
@@ -24,6 +26,7 @@ pub use layout::{MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS};
 pub use lock::OpenError;
 pub use names::{Form, Name, Names, Namespace, Record};
 pub(crate) use place::{settle, with_folder};
+pub use usage::{Amount, InvocationUsage, ToolchainUsage, Usage};
 pub use watermark::boot_id;
 
 use crate::{ActionCache, Blob, BlobStore, FileBlob, Hold, StoreError};
