@@ -58,6 +58,12 @@ impl Inodes {
         {
             return Ok(path);
         }
+        if !executable
+            && let Some(path) = store.promote(digest).await?
+            && self.is_linkable(&path, digest)
+        {
+            return Ok(path);
+        }
         let copy = self.copy_of(digest, executable);
         if is_copy(&copy, digest, executable) {
             return Ok(copy);

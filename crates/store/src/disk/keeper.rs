@@ -1,9 +1,9 @@
 //! The thread that keeps a store in order: looks through it at the start, syncs from time to time.
+use super::catalogue::{Key, Place};
 use super::layout::{Room, parse_name};
-use super::presence::FOLDERS;
 use super::watermark::{NO_DOUBT, Watermark};
 use super::{Inner, unpoisoned};
-use lre_model::DigestFunction;
+use lre_model::{Digest, DigestFunction};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -27,6 +27,10 @@ pub struct Swept {
     pub corrupt: u64,
     /// Names of blobs that are gone, and names whose time is over, removed.
     pub stale: u64,
+    /// Blobs that the log did not know of, taken in.
+    pub adopted: u64,
+    /// Blobs of which the log knew, and whose files are gone.
+    pub gone: u64,
 }
 
 pub(super) struct Keeper {
@@ -83,7 +87,7 @@ fn run(inner: &Inner, stop: &Stop, begun: mpsc::Sender<()>) {
         drop(guard);
         if waited.timed_out()
             && inner.dirty.load(Ordering::SeqCst)
-            && let Err(error) = inner.sync()
+            && let Err(error) = inner.sync().and_then(|()| inner.catalogue.checkpoint(false))
         {
             tracing::warn!(directory = %inner.layout.root().display(), %error, "the store could not be synced");
         }
@@ -99,11 +103,11 @@ pub(super) fn sweep(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
 /// The sweep itself, for whoever has the lock.
 fn look_through(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
     let mut swept = Swept::default();
-    for room in Room::ALL {
-        for function in DigestFunction::ALL {
-            sweep_room(inner, room, function, stop, &mut swept)?;
-        }
+    for function in DigestFunction::ALL {
+        sweep_files(inner, function, stop, &mut swept)?;
     }
+    look_for_files(inner, stop, &mut swept)?;
+    swept.stale = inner.sweep_names(stop).map_err(io::Error::other)?;
     if inner.doubt_since.load(Ordering::Relaxed) != NO_DOUBT && !stop.load(Ordering::SeqCst) {
         // All that was in doubt has been hashed. The mark does not move: nothing was synced. But from
         // now on it is a mark of this boot, whose page cache we have just seen to be right.
@@ -116,15 +120,8 @@ fn look_through(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
     Ok(swept)
 }
 
-fn sweep_room(
-    inner: &Inner,
-    room: Room,
-    function: DigestFunction,
-    stop: &AtomicBool,
-    swept: &mut Swept,
-) -> io::Result<()> {
-    let mut there = [false; FOLDERS];
-    for folder in fs::read_dir(inner.layout.room(room, function))? {
+fn sweep_files(inner: &Inner, function: DigestFunction, stop: &AtomicBool, swept: &mut Swept) -> io::Result<()> {
+    for folder in fs::read_dir(inner.layout.room(Room::Blobs, function))? {
         let folder = folder?;
         let prefix = folder.file_name();
         let hex = |p: &&str| p.len() == 2 && p.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -132,31 +129,20 @@ fn sweep_room(
             aside(inner, &folder.path(), swept)?;
             continue;
         };
-        let mut names = Vec::new();
         for entry in fs::read_dir(folder.path())? {
             if stop.load(Ordering::SeqCst) {
                 return Ok(());
             }
-            let entry = entry?;
-            names.extend(entry.file_name().to_str().and_then(|name| parse_name(function, prefix, name, 0)));
-            sweep_entry(inner, room, function, prefix, &entry, swept)?;
+            sweep_file(inner, function, prefix, &entry?, swept)?;
         }
-        if let (Room::Blobs, Ok(byte)) = (room, u8::from_str_radix(prefix, 16)) {
-            there[usize::from(byte)] = true;
-            inner.presence.name(&names);
-            inner.presence.listed(function, byte);
-        }
-    }
-    if room == Room::Blobs {
-        // What was not there when this began, only we have made, and we know what we put in.
-        (0..=u8::MAX).filter(|byte| !there[usize::from(*byte)]).for_each(|byte| inner.presence.listed(function, byte));
     }
     Ok(())
 }
 
-fn sweep_entry(
+/// Looks at one file of the folder `prefix`: it is moved aside where no digest names it, taken in where the log does not know of it,
+/// and hashed where it is in doubt.
+fn sweep_file(
     inner: &Inner,
-    room: Room,
     function: DigestFunction,
     prefix: &str,
     entry: &fs::DirEntry,
@@ -164,16 +150,12 @@ fn sweep_entry(
 ) -> io::Result<()> {
     let name = entry.file_name();
     let named = |size| name.to_str().and_then(|name| parse_name(function, prefix, name, size));
-    if named(0).is_none() || !entry.file_type()?.is_file() {
+    let Some(digest) = named(0).filter(|_| entry.file_type().is_ok_and(|t| t.is_file())) else {
         return aside(inner, &entry.path(), swept);
-    }
-    if room == Room::Names {
-        let removed = inner.sweep_name(function, prefix, name.to_str().unwrap_or_default());
-        swept.stale += u64::from(removed.map_err(io::Error::other)?);
-        return Ok(());
-    }
-    // Results carry a checksum that is looked at with each use; only blobs must be hashed.
-    if room != Room::Blobs || inner.doubt_since.load(Ordering::Relaxed) == NO_DOUBT {
+    };
+    let known = inner.catalogue.get(&Key::blob(digest));
+    let doubts = inner.doubt_since.load(Ordering::Relaxed) != NO_DOUBT;
+    if known.is_some_and(|known| known.seen || !doubts) {
         return Ok(());
     }
     let metadata = match entry.metadata() {
@@ -181,13 +163,58 @@ fn sweep_entry(
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
-    if let Some(digest) = named(metadata.len())
-        && inner.is_in_doubt(&metadata)
-        && inner.presence.of(digest) != Some(true)
-    {
+    let Some(digest) = named(metadata.len()) else { return Ok(()) };
+    if known.is_none() {
+        return adopt(inner, digest, &entry.path(), swept);
+    }
+    if inner.is_in_doubt(&metadata) {
         swept.hashed += 1;
         if !inner.prove(digest)? {
             swept.corrupt += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Takes in a file that the log does not know of: made by a process that was killed before it could say so, or of a log whose tail was
+/// lost. Nobody vouches for its bytes, so it is hashed.
+fn adopt(inner: &Inner, digest: Digest, path: &Path, swept: &mut Swept) -> io::Result<()> {
+    {
+        let key = Key::blob(digest);
+        let _one = inner.placing(&key);
+        // Whoever is making it says so before the lock is free.
+        if inner.catalogue.get(&key).is_some() || fs::symlink_metadata(path).is_err() {
+            return Ok(());
+        }
+        inner.catalogue.put_file(key, digest.size_bytes(), inner.stamp(0))?;
+        inner.catalogue.doubt_one(&key);
+    }
+    swept.hashed += 1;
+    if inner.prove(digest)? {
+        swept.adopted += 1;
+    } else {
+        swept.corrupt += 1;
+    }
+    Ok(())
+}
+
+/// Looks for the files of all blobs of which nobody has seen one since the start; those that are gone are forgotten.
+fn look_for_files(inner: &Inner, stop: &AtomicBool, swept: &mut Swept) -> io::Result<()> {
+    // In parts, because a list of a million takes as much memory as all the rest.
+    for part in 0..16 {
+        let mut unseen = Vec::new();
+        inner.catalogue.each(|key, entry| {
+            if entry.place == Place::File && !entry.seen && key.hash[0] >> 4 == part {
+                unseen.extend(key.digest(entry.size_bytes));
+            }
+        });
+        for digest in unseen {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            if !inner.has_file(digest)? {
+                swept.gone += 1;
+            }
         }
     }
     Ok(())

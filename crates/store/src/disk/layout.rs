@@ -13,22 +13,21 @@ pub const MODE_PLAIN: u32 = 0o444;
 pub const MODE_EXECUTABLE: u32 = 0o555;
 
 /// The version of the layout that this code writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// The first word of the version file.
 pub(super) const FORMAT_WORD: &str = "lre-store";
 
-/// What is kept by digest.
+/// What is, or in format 1 was, kept in files named by digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
     Blobs,
+    /// Of format 1.
     Results,
+    /// Of format 1.
     Names,
 }
 
 impl Room {
-    /// In the order in which they are looked through: what a name names is known before the name is looked at.
-    pub(super) const ALL: [Self; 3] = [Self::Blobs, Self::Results, Self::Names];
-
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Blobs => "blobs",
@@ -37,21 +36,12 @@ impl Room {
         }
     }
 
-    /// The first bytes of the [framed](super::frame) files of this room; a blob has no frame.
+    /// The first bytes of the framed files of format 1.
     pub(super) fn magic(self) -> [u8; 4] {
         match self {
             Self::Blobs => [0; 4],
             Self::Results => *b"lreR",
             Self::Names => *b"lreN",
-        }
-    }
-
-    /// Framed files are smaller than this, in bytes: one of another kind under such a name must not fill the memory.
-    pub(super) fn file_bytes_max(self) -> u64 {
-        match self {
-            Self::Blobs => u64::MAX,
-            Self::Results => 64 * 1024 * 1024,
-            Self::Names => 1024 * 1024,
         }
     }
 }
@@ -81,6 +71,10 @@ impl Layout {
 
     pub(super) fn synced(&self) -> PathBuf {
         self.root.join("synced")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.root.join("log")
     }
 
     pub(super) fn temporary(&self) -> PathBuf {

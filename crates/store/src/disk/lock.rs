@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 /// What may be in a directory without a file `format`: what a start leaves that was killed, what a
 /// power cut leaves (`format` is not synced), and the folders of our neighbours, who may be there
 /// first. Where there is anything else, the directory is somebody's, given by mistake.
-const OF_OURS: [&str; 14] = [
+const OF_OURS: [&str; 15] = [
     "lock",
     "format.new",
     "synced",
     "synced.new",
     "temporary",
     "blobs",
+    "log",
     "names",
     "results",
     "quarantine",
@@ -61,12 +62,12 @@ pub enum OpenError {
 }
 
 /// Takes the store directory for this process; it is free again when the file is closed, however
-/// the process ends.
-pub(super) fn take(layout: &Layout) -> Result<File, OpenError> {
+/// the process ends. Also returns the format of what is there; 0 where nothing says so.
+pub(super) fn take(layout: &Layout) -> Result<(File, u32), OpenError> {
     let io = |source| OpenError::Io { directory: layout.root().to_owned(), source };
     // Before anything is written: a newer store is not touched, and neither is somebody's home
     // directory that was given by mistake.
-    let known = check(layout)?;
+    check(layout)?;
     // What is built is nobody else's to read.
     fs::DirBuilder::new().recursive(true).mode(0o700).create(layout.root()).map_err(io)?;
     let mut lock =
@@ -76,13 +77,16 @@ pub(super) fn take(layout: &Layout) -> Result<File, OpenError> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::InUse { pid: holder(&mut lock) }),
         Err(e) => return Err(io(e.into())),
     }
-    lock.set_len(0).map_err(io)?;
-    lock.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(io)?;
+    // Over what is there, and not anew: that needs no room, and a store on a full disk can be opened.
+    let pid = format!("{}\n", std::process::id());
+    lock.write_all(pid.as_bytes()).and_then(|()| lock.set_len(pid.len() as u64)).map_err(io)?;
     // Again under the lock: another process may have made the store in between.
-    if !known && !check(layout)? {
-        write_atomic(&layout.format(), format!("{FORMAT_WORD} {VERSION}\n").as_bytes()).map_err(io)?;
-    }
-    Ok(lock)
+    Ok((lock, check(layout)?.unwrap_or(0)))
+}
+
+/// Says that the store has the format of this version.
+pub(super) fn write_format(layout: &Layout) -> io::Result<()> {
+    write_atomic(&layout.format(), format!("{FORMAT_WORD} {VERSION}\n").as_bytes())
 }
 
 fn holder(lock: &mut File) -> u32 {
@@ -93,21 +97,21 @@ fn holder(lock: &mut File) -> u32 {
     }
 }
 
-/// Whether the directory holds a store of ours; `false` where it is new.
-fn check(layout: &Layout) -> Result<bool, OpenError> {
+/// The format of the store in the directory; `None` where it is new.
+fn check(layout: &Layout) -> Result<Option<u32>, OpenError> {
     let io = |source| OpenError::Io { directory: layout.root().to_owned(), source };
     let foreign = |what: String| OpenError::Foreign { directory: layout.root().to_owned(), what };
     match fs::read(layout.format()) {
         Ok(bytes) if !bytes.is_empty() => match version(&bytes) {
             Some(found) if found > VERSION => Err(OpenError::Newer { found }),
-            Some(_) => Ok(true),
+            Some(found) => Ok(Some(found)),
             None => Err(foreign("its file `format` is not ours".to_owned())),
         },
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io(e)),
         // None, or one whose bytes a power cut has taken.
         _ => match stranger(layout.root()).map_err(io)? {
             Some(name) => Err(foreign(format!("it holds `{name}` and no file `format`"))),
-            None => Ok(false),
+            None => Ok(None),
         },
     }
 }

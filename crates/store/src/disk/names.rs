@@ -2,29 +2,22 @@
 //! WebDAV path), and what `PushBlob` and `PushDirectory` were told of a URI.
 //!
 //! The value is a blob like any other, in the same store and the same byte budget; a name is a small
-//! [framed](super::frame) file that says which. An entry whose blob has gone is as good as none: whoever asks looks
-//! ([`crate::first_absent_of`]), and the sweep removes it.
-use super::layout::{Room, parse_name};
-use super::{Inner, Look, frame, unpoisoned};
+//! record of the log that says which. An entry whose blob has gone is as good as none: whoever asks looks
+//! ([`crate::first_absent_of`]), and the sweep removes it. Names that nobody uses go like all else that nobody uses.
+use super::Inner;
+use super::catalogue::{Key, Kind, Place};
+use super::files::Look;
 use crate::StoreError;
 use lre_model::{Digest, DigestFunction, Hasher};
 use prost::Message;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
-use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Names in each of 256 folders, at most: 524,288 in all, which is 2 GiB in blocks of 4 KiB beside the blobs. When a
-/// folder is full those that nobody has asked for the longest go, an eighth of it at once.
-const NAMES_PER_FOLDER_MAX: usize = 2048;
+/// Largest record in bytes.
+const NAME_BYTES_MAX: u64 = 1024 * 1024;
 
-/// How old the mark of the last use may be until a use renews it, in seconds. A mark for each use would write to the
-/// disk for each read.
-const USE_MARK_SECONDS: i64 = 3600;
+/// Names stand above all that they name, like results.
+const RANK: u8 = u8::MAX;
 
 /// Whose names they are. Nothing that is put under one of them is ever seen under another, or as the result of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,9 +180,10 @@ impl Names {
     /// # Errors
     /// The disk failed.
     pub fn get(&self, name: Name, now: SystemTime) -> Result<Option<Record>, StoreError> {
-        let record = self.0.get_framed(Room::Names, name.0, Record::decode)?.filter(|record| !record.is_over(now));
+        let key = Key::new(Kind::Name, name.0);
+        let record = self.0.record(&key, name.0)?.filter(|record| !record.is_over(now));
         if record.is_some() {
-            mark_use(&self.0.layout.of(Room::Names, name.0), now);
+            self.0.mark(&key)?;
         }
         Ok(record)
     }
@@ -199,8 +193,13 @@ impl Names {
     /// # Errors
     /// The disk failed or is full, or the record has more references than fit (1 MiB).
     pub fn put(&self, name: Name, record: &Record) -> Result<(), StoreError> {
-        self.0.make_room(name.0)?;
-        self.0.put_framed(Room::Names, name.0, &record.encode())
+        let bytes = record.encode();
+        if bytes.len() as u64 > NAME_BYTES_MAX {
+            return Err(StoreError::TooLarge { size_bytes: bytes.len() as u64, at_most: NAME_BYTES_MAX });
+        }
+        self.0.catalogue.put(Key::new(Kind::Name, name.0), name.0.size_bytes(), &bytes, self.0.stamp(RANK))?;
+        self.0.dirty();
+        Ok(())
     }
 
     /// Forgets a name; `false` where there was none.
@@ -208,7 +207,7 @@ impl Names {
     /// # Errors
     /// The disk failed.
     pub fn remove(&self, name: Name) -> Result<bool, StoreError> {
-        Ok(remove_file(&self.0.layout.of(Room::Names, name.0))?)
+        Ok(self.0.catalogue.forget(Key::new(Kind::Name, name.0))?)
     }
 
     /// The digest of the blob with the hash of `hash`, whatever size that says: clients of the HTTP cache know no sizes.
@@ -221,15 +220,9 @@ impl Names {
         if hash.hash() == empty.hash() {
             return Ok(Some(empty));
         }
-        match fs::symlink_metadata(self.0.layout.of(Room::Blobs, hash)) {
-            Ok(found) if found.is_file() => {
-                let size = i64::try_from(found.len()).unwrap_or(i64::MAX);
-                Ok(Digest::parse(hash.function(), &hash.hash_text(), size).ok())
-            }
-            Ok(_) => Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e.into()),
-        }
+        self.0.refresh()?;
+        let key = Key::blob(hash);
+        Ok(self.0.catalogue.get(&key).and_then(|entry| key.digest(entry.size_bytes)))
     }
 }
 
@@ -239,85 +232,49 @@ impl std::fmt::Debug for Names {
     }
 }
 
-/// The time of the inode is the time of the last use: it moves with every change, of the times too.
-fn mark_use(path: &Path, now: SystemTime) {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return };
-    if micros(now) / 1_000_000 - metadata.ctime() > USE_MARK_SECONDS {
-        let time = Timespec { tv_sec: super::MTIME_SECONDS, tv_nsec: 0 };
-        let times = Timestamps { last_access: time, last_modification: time };
-        // Not marked, it goes a little earlier than it should; that is all.
-        let _ = rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
-    }
-}
-
-/// How many names there are in each folder, or more: one that was replaced counts twice until it is counted again.
-#[derive(Default)]
-pub(super) struct Crowd(Mutex<HashMap<u8, usize>>);
-
 impl Inner {
-    fn make_room(&self, name: Digest) -> io::Result<()> {
-        let path = self.layout.of(Room::Names, name);
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut counts = unpoisoned(self.crowd.0.lock());
-        let count = match counts.get(&name.hash()[0]) {
-            Some(count) if *count < NAMES_PER_FOLDER_MAX => *count,
-            _ => thin_out(folder, NAMES_PER_FOLDER_MAX)?,
-        };
-        counts.insert(name.hash()[0], count + 1);
-        Ok(())
-    }
-
-    /// Removes a name that is over, or whose blob is gone.
-    pub(super) fn sweep_name(&self, function: DigestFunction, prefix: &str, name: &str) -> Result<bool, StoreError> {
-        let named = |size| parse_name(function, prefix, name, size);
-        let Some(path) = named(0).map(|digest| self.layout.of(Room::Names, digest)) else { return Ok(false) };
-        let Some(bytes) = self.framed_bytes(&path, Room::Names)? else { return Ok(false) };
-        let Some(digest) = named(frame::size_named(&bytes).unwrap_or(0)) else { return Ok(false) };
-        let Some(record) = self.get_framed(Room::Names, digest, Record::decode)? else { return Ok(false) };
-        let gone = !record.digest.is_empty_blob() && matches!(self.look(record.digest)?, Look::Absent);
-        if !gone && !record.is_over(SystemTime::now()) {
-            return Ok(false);
-        }
-        // One that was put anew in between goes too: a miss, and no more.
-        Ok(remove_file(&path)?)
-    }
-}
-
-/// `false` where there was none.
-fn remove_file(path: &Path) -> io::Result<bool> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-/// Counts the files of a folder. Of `at_most` or more an eighth goes, those used the longest ago.
-fn thin_out(folder: &Path, at_most: usize) -> io::Result<usize> {
-    let mut files: Vec<((i64, i64), PathBuf)> = Vec::new();
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(e) => return Err(e),
-    };
-    for entry in entries {
-        let entry = entry?;
-        // One that has gone meanwhile is one less.
-        if let Ok(metadata) = entry.metadata() {
-            files.push(((metadata.ctime(), metadata.ctime_nsec()), entry.path()));
+    /// What the log says of a name. What cannot be read is forgotten.
+    fn record(&self, key: &Key, name: Digest) -> Result<Option<Record>, StoreError> {
+        let Some(payload) = self.payload(key, name)? else { return Ok(None) };
+        match Record::decode(&payload) {
+            Ok(record) => Ok(Some(record)),
+            Err(why) => {
+                self.discard(key, &payload, &why)?;
+                Ok(None)
+            }
         }
     }
-    if files.len() < at_most {
-        return Ok(files.len());
+
+    /// Removes the names that are over, or whose blob is gone; counts them.
+    pub(super) fn sweep_names(&self, stop: &std::sync::atomic::AtomicBool) -> Result<u64, StoreError> {
+        let mut names = Vec::new();
+        self.catalogue.each(|key, entry| {
+            if key.kind == Kind::Name {
+                names.push((*key, *entry));
+            }
+        });
+        let mut removed = 0;
+        for (key, entry) in names {
+            if stop.load(std::sync::atomic::Ordering::SeqCst) {
+                break;
+            }
+            let Some(name) = key.digest(entry.size_bytes) else { continue };
+            let Some(record) = self.record(&key, name)? else { continue };
+            if record.is_over(SystemTime::now()) || !self.may_be_there(record.digest)? {
+                // One that was put anew in between stays.
+                removed += self.catalogue.forget_if(&[key], |_, now| *now == entry)?.len() as u64;
+            }
+        }
+        Ok(removed)
     }
-    files.sort_unstable();
-    let kept = at_most - at_most.div_ceil(8);
-    let over = files.len() - kept;
-    for (_, path) in &files[..over] {
-        let _ = fs::remove_file(path);
+
+    fn may_be_there(&self, digest: Digest) -> Result<bool, StoreError> {
+        match self.catalogue.get(&Key::blob(digest)) {
+            None => Ok(digest.is_empty_blob()),
+            Some(entry) if entry.place == Place::File => Ok(!matches!(self.look(digest)?, Look::Absent)),
+            Some(_) => Ok(true),
+        }
     }
-    tracing::debug!(folder = %folder.display(), removed = over, "names that nobody has used for long were removed");
-    Ok(kept)
 }
 
 #[cfg(test)]
@@ -354,28 +311,5 @@ mod tests {
             assert_eq!(Record::decode(&record.encode()), Ok(record));
         }
         assert!(Record::decode(b"").is_err() && Record::decode(b"\xff").is_err());
-    }
-
-    /// The limit on names: the ones that nobody has used for the longest time go.
-    #[test]
-    fn a_full_folder_loses_its_oldest_eighth() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(thin_out(&dir.path().join("none"), 16).unwrap(), 0);
-        for n in 0..16 {
-            fs::write(dir.path().join(format!("{n:02}")), "").unwrap();
-        }
-        let changed = |name: &str| {
-            let metadata = fs::symlink_metadata(dir.path().join(name)).unwrap();
-            (metadata.ctime(), metadata.ctime_nsec())
-        };
-        // The clock of inodes is coarse: until it has moved on, all of them are of one moment.
-        while changed("00") <= changed("15") {
-            mark_use(&dir.path().join("00"), SystemTime::now() + Duration::from_secs(2 * 3600));
-        }
-        assert_eq!(thin_out(dir.path(), 17).unwrap(), 16, "not full");
-        assert_eq!(thin_out(dir.path(), 16).unwrap(), 14);
-        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left.len(), 14);
-        assert!(left.iter().any(|name| name == "00"), "used last: {left:?}");
     }
 }

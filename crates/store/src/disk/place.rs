@@ -1,7 +1,7 @@
 //! How a blob gets its name: hashed, complete, and in one step.
+use super::catalogue::{Key, Place, Stamp};
 use super::layout::{MODE_PLAIN, MTIME_SECONDS, Room};
-use super::presence::Begun;
-use super::{IN_PLACE_BYTES, Inner};
+use super::{IN_PLACE_BYTES, Inner, PACKED_BYTES_MAX, PACKED_OWNED_BYTES_MAX};
 use crate::{Blob, FileBlob, Origin, StoreError};
 use lre_model::{Digest, Hasher};
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
@@ -13,13 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 /// A file that goes away unless it gets its name.
-struct Temporary<'a> {
-    inner: &'a Inner,
+struct Temporary {
     path: PathBuf,
     placed: bool,
 }
 
-impl Drop for Temporary<'_> {
+impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.placed {
             // The error that brought us here is the one to tell; the next start cleans up.
@@ -56,23 +55,67 @@ fn create(path: &Path) -> io::Result<File> {
 
 impl Inner {
     /// Keeps a blob. Blocks.
-    pub(super) fn keep(&self, digest: Digest, blob: &Blob) -> Result<(), StoreError> {
+    pub(super) fn keep(&self, digest: Digest, blob: &Blob, stamp: Stamp) -> Result<(), StoreError> {
         match blob {
             Blob::Bytes(bytes) => {
-                let actual = Digest::of(digest.function(), bytes);
-                same(digest, actual)?;
-                if !digest.is_empty_blob() && !self.has_before_write(digest)? {
-                    let begun = self.begin_write(digest);
-                    self.keeping(digest, begun, self.write_file(Room::Blobs, digest, &mut &bytes[..], None))?;
+                same(digest, Digest::of(digest.function(), bytes))?;
+                if digest.size_bytes() <= PACKED_BYTES_MAX {
+                    return self.pack(digest, bytes, stamp);
                 }
-                self.recent.keep(digest, bytes);
-                Ok(())
+                if self.has_before_write(digest, stamp)? {
+                    return Ok(());
+                }
+                self.write_file(digest, &mut &bytes[..], None, stamp)
             }
-            Blob::File(file) => self.keep_file(digest, file),
+            Blob::File(file) => match small(file)? {
+                Some(bytes) => {
+                    same(digest, Digest::of(digest.function(), &bytes))?;
+                    self.pack(digest, &bytes, stamp)
+                }
+                None => self.keep_file(digest, file, stamp),
+            },
         }
     }
 
-    fn keep_file(&self, digest: Digest, file: &FileBlob) -> Result<(), StoreError> {
+    /// Keeps bytes of this digest in the log, if there is nothing of it yet.
+    fn pack(&self, digest: Digest, bytes: &[u8], stamp: Stamp) -> Result<(), StoreError> {
+        if !digest.is_empty_blob() && !self.has_before_write(digest, stamp)? {
+            self.catalogue.put(Key::blob(digest), digest.size_bytes(), bytes, stamp)?;
+            self.dirty();
+        }
+        Ok(())
+    }
+
+    /// Keeps many small blobs with one write to the log. Those that are not what their digest says, or not small, are left for
+    /// [`Inner::keep`]: `false`.
+    pub(super) fn pack_many(&self, blobs: &[(Digest, Blob)], stamp: Stamp) -> Result<Vec<bool>, StoreError> {
+        let mut new = Vec::new();
+        let mut kept = Vec::with_capacity(blobs.len());
+        for (digest, blob) in blobs {
+            let Blob::Bytes(bytes) = blob else {
+                kept.push(false);
+                continue;
+            };
+            let size = digest.size_bytes();
+            let mine = size <= PACKED_BYTES_MAX && Digest::of(digest.function(), bytes) == *digest;
+            kept.push(mine);
+            if mine && !digest.is_empty_blob() && !self.has_before_write(*digest, stamp)? {
+                new.push((Key::blob(*digest), size, &bytes[..]));
+            }
+        }
+        if !new.is_empty() {
+            self.catalogue.put_many(&new, stamp)?;
+            self.dirty();
+        }
+        Ok(kept)
+    }
+
+    /// Gives a blob that is in the log a file of its own.
+    pub(super) fn unpack(&self, digest: Digest, bytes: &[u8], stamp: Stamp) -> Result<(), StoreError> {
+        self.write_file(digest, &mut &bytes[..], None, stamp)
+    }
+
+    fn keep_file(&self, digest: Digest, file: &FileBlob, stamp: Stamp) -> Result<(), StoreError> {
         if file.proven().is_some_and(|p| p.function() == digest.function() && p != digest) {
             return Err(StoreError::Corrupt { expected: digest, actual: file.proven().unwrap_or(digest) });
         }
@@ -80,48 +123,38 @@ impl Inner {
         // A file that will be copied is hashed on the way; what is there need not be copied, but
         // the promise that wrong bytes are refused holds all the same.
         let copy = file.origin() != Origin::Owned;
-        let there = digest.is_empty_blob() || self.has_before_write(digest)?;
+        let there = digest.is_empty_blob() || self.has_before_write(digest, stamp)?;
         if !proven && (!copy || there) {
             same(digest, crate::hash_reader(digest.function(), file.reader())?)?;
         }
-        if there {
+        if there || (!copy && self.link(digest, file, stamp)?) {
             return Ok(());
         }
-        let begun = self.begin_write(digest);
-        self.keeping(digest, begun, self.link_or_copy(digest, file, copy))
+        self.write_file(digest, &mut file.reader(), Some(digest), stamp)
     }
 
-    /// Asks to be told of what goes away before anything is put there, so that what is written is known.
-    fn begin_write(&self, digest: Digest) -> Begun {
-        self.presence.watch(digest, &self.layout.of(Room::Blobs, digest));
-        self.presence.begin(digest)
-    }
-
-    /// Remembers what came of a write.
-    fn keeping(&self, digest: Digest, begun: Begun, written: Result<(), StoreError>) -> Result<(), StoreError> {
-        match written {
-            Ok(()) => self.presence.remember(begun, digest),
-            // There may be a file all the same: it must not be taken for absent.
-            Err(_) => self.presence.name(&[digest]),
+    /// Whether a blob is there, which is then used now. A file is looked at, whatever is known of it.
+    fn has_before_write(&self, digest: Digest, stamp: Stamp) -> io::Result<bool> {
+        let key = Key::blob(digest);
+        match self.catalogue.get(&key) {
+            None => Ok(false),
+            Some(entry) if entry.place == Place::File && !self.has_file(digest)? => Ok(false),
+            Some(entry) => self.renew(&key, &entry, stamp),
         }
-        written
     }
 
-    fn link_or_copy(&self, digest: Digest, file: &FileBlob, copy: bool) -> Result<(), StoreError> {
-        if copy || !self.link(digest, file)? {
-            self.write_file(Room::Blobs, digest, &mut file.reader(), Some(digest))?;
+    /// Says that the file at the name of a blob is the blob. Where that cannot be said, there is no file.
+    fn placed(&self, digest: Digest, path: &Path, stamp: Stamp) -> io::Result<()> {
+        let said = self.catalogue.put_file(Key::blob(digest), digest.size_bytes(), stamp);
+        if said.is_err() {
+            let _ = fs::remove_file(path);
         }
-        Ok(())
-    }
-
-    /// As [`Inner::has`]. What is known to be absent is not looked for: where somebody put it there from
-    /// outside, it is replaced by the same bytes.
-    fn has_before_write(&self, digest: Digest) -> io::Result<bool> {
-        if self.presence.of(digest) == Some(false) { Ok(false) } else { self.has(digest) }
+        self.dirty();
+        said
     }
 
     /// Makes the file of an owner the file of the blob; `false` where it cannot be and must be copied.
-    fn link(&self, digest: Digest, file: &FileBlob) -> Result<bool, StoreError> {
+    fn link(&self, digest: Digest, file: &FileBlob, stamp: Stamp) -> Result<bool, StoreError> {
         let metadata = file.file().metadata()?;
         // Where the file has another name, somebody might write through that name later. And only
         // its user may give it the mode of a blob.
@@ -132,14 +165,19 @@ impl Inner {
         let path = self.layout.of(Room::Blobs, digest);
         // By the open file, not by its name: what was hashed is what gets the name.
         let open = format!("/proc/self/fd/{}", file.file().as_raw_fd());
-        let link = || Ok(rustix::fs::linkat(CWD, open.as_str(), CWD, &path, AtFlags::SYMLINK_FOLLOW)?);
+        let link = || {
+            self.watch.watch(digest, &path);
+            Ok(rustix::fs::linkat(CWD, open.as_str(), CWD, &path, AtFlags::SYMLINK_FOLLOW)?)
+        };
+        let key = Key::blob(digest);
+        let _one = self.placing(&key);
         match with_folder(&path, link) {
             Ok(()) => {
-                self.dirty.store(true, Ordering::SeqCst);
+                self.placed(digest, &path, stamp)?;
                 Ok(true)
             }
-            // Somebody else was quicker, with the same bytes.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+            // Somebody else was quicker, with the same bytes; or it is nobody's, and is replaced.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(self.catalogue.get(&key).is_some()),
             // Another file system, too many links, no /proc: a copy does as well.
             Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Err(e.into()),
             Err(_) => Ok(false),
@@ -148,17 +186,17 @@ impl Inner {
 
     /// Writes a file under a temporary name and renames it. Where `check` is given, what was read is
     /// hashed on the way, and other bytes get no name.
-    pub(super) fn write_file(
+    fn write_file(
         &self,
-        room: Room,
         digest: Digest,
         from: &mut dyn Read,
         check: Option<Digest>,
+        stamp: Stamp,
     ) -> Result<(), StoreError> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let path = self.layout.temporary().join(serial.to_string());
         let mut file = create(&path)?;
-        let mut temporary = Temporary { inner: self, path, placed: false };
+        let mut temporary = Temporary { path, placed: false };
         match check {
             Some(expected) => same(expected, copy_and_hash(from, &mut file, expected)?)?,
             None => drop(io::copy(from, &mut file)?),
@@ -166,17 +204,29 @@ impl Inner {
         settle(&file, MODE_PLAIN)?;
         // Closed before it has its name: a program that is open for writing cannot be executed.
         drop(file);
-        temporary.place(&self.layout.of(room, digest))
+        let path = self.layout.of(Room::Blobs, digest);
+        let _one = self.placing(&Key::blob(digest));
+        with_folder(&path, || {
+            // Before there is anything to go away.
+            self.watch.watch(digest, &path);
+            fs::rename(&temporary.path, &path)
+        })?;
+        temporary.placed = true;
+        Ok(self.placed(digest, &path, stamp)?)
     }
 }
 
-impl Temporary<'_> {
-    fn place(&mut self, path: &Path) -> Result<(), StoreError> {
-        with_folder(path, || fs::rename(&self.path, path))?;
-        self.placed = true;
-        self.inner.dirty.store(true, Ordering::SeqCst);
-        Ok(())
+/// The bytes of a file that is to be packed; `None` where it is to stay a file. What its owner gives up is linked, which costs
+/// little more, and is likely to be linked again.
+fn small(file: &FileBlob) -> io::Result<Option<Vec<u8>>> {
+    let at_most = if file.origin() == Origin::Owned { PACKED_OWNED_BYTES_MAX } else { PACKED_BYTES_MAX };
+    if file.size_bytes() > at_most {
+        return Ok(None);
     }
+    let mut bytes = Vec::new();
+    // One more than announced: a file that grows is not what it was.
+    file.reader().take(file.size_bytes() + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 fn same(expected: Digest, actual: Digest) -> Result<(), StoreError> {

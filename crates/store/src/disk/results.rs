@@ -1,19 +1,51 @@
-//! Action results: a small [framed](super::frame) file for each action, with the `ActionResult` message.
-use super::Inner;
-use super::layout::Room;
+//! Action results: the `ActionResult` message of each action, in the log.
+use super::catalogue::{Key, Payload};
+use super::{Inner, RESULT_BYTES_MAX};
 use crate::StoreError;
 use lre_model::{ActionDigest, ActionResult};
 use std::sync::Arc;
 
+/// Results name everything else: of one moment they go first.
+const RANK: u8 = u8::MAX;
+
 impl Inner {
     pub(super) fn get_result(&self, action: ActionDigest) -> Result<Option<Arc<ActionResult>>, StoreError> {
-        let read = |payload: &[u8]| {
-            ActionResult::decode(action.0.function(), payload).map(Arc::new).map_err(|e| e.to_string())
-        };
-        self.get_framed(Room::Results, action.0, read)
+        let key = Key::result(action);
+        let Some(payload) = self.payload(&key, action.0)? else { return Ok(None) };
+        match ActionResult::decode(action.0.function(), &payload) {
+            Ok(result) => {
+                self.mark(&key)?;
+                Ok(Some(Arc::new(result)))
+            }
+            Err(error) => {
+                self.discard(&key, &payload, &error.to_string())?;
+                Ok(None)
+            }
+        }
     }
 
     pub(super) fn put_result(&self, action: ActionDigest, result: &ActionResult) -> Result<(), StoreError> {
-        self.put_framed(Room::Results, action.0, &result.encode())
+        let bytes = result.encode();
+        if bytes.len() as u64 > RESULT_BYTES_MAX {
+            return Err(StoreError::TooLarge { size_bytes: bytes.len() as u64, at_most: RESULT_BYTES_MAX });
+        }
+        self.catalogue.put(Key::result(action), action.0.size_bytes(), &bytes, self.stamp(RANK))?;
+        self.dirty();
+        Ok(())
+    }
+
+    /// The payload of an entry whose digest has this size, in the log.
+    pub(super) fn payload(&self, key: &Key, digest: lre_model::Digest) -> Result<Option<bytes::Bytes>, StoreError> {
+        if self.catalogue.get(key).is_none_or(|entry| entry.size_bytes != digest.size_bytes()) {
+            return Ok(None);
+        }
+        match self.catalogue.read(key)? {
+            Payload::Bytes(bytes) => Ok(Some(bytes)),
+            Payload::File | Payload::Absent => Ok(None),
+            Payload::Damaged(found) => {
+                self.keep_damaged(key, &found, "its checksum is wrong")?;
+                Ok(None)
+            }
+        }
     }
 }

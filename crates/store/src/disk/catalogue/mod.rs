@@ -210,6 +210,17 @@ impl Catalogue {
         Ok(!self.forget_if(&[key], |_, _| true)?.is_empty())
     }
 
+    /// Begins anew with an empty log: its folder was removed under us.
+    ///
+    /// # Errors
+    /// As [`Catalogue::open`].
+    pub(crate) fn reset(&self) -> io::Result<()> {
+        let mut state = unpoisoned(self.state.write());
+        let losses = state.losses + 1;
+        *state = State { losses, ..State::default() };
+        Ok(())
+    }
+
     /// How many times something went away. What was there at one count is still there while it is the same.
     pub(crate) fn losses(&self) -> u64 {
         unpoisoned(self.state.read()).losses
