@@ -1,5 +1,5 @@
 //! The command line, as data.
-use crate::config::Written;
+use crate::config::{Size, Written};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use lre_clientgen::Client;
@@ -536,6 +536,9 @@ pub struct ServerFlags {
     /// Path of the Unix socket; none for no Unix socket.
     #[arg(long, value_name = "PATH")]
     pub socket: Option<String>,
+    /// What the store may take of the disk: 50GiB, bytes, or auto.
+    #[arg(long, value_name = "SIZE")]
+    pub store_bytes_max: Option<String>,
     /// Actions at the same time [default: the number of cores].
     #[arg(long, value_name = "N")]
     pub slots: Option<u64>,
@@ -551,8 +554,9 @@ impl ServerFlags {
     /// These flags together with those that every command has.
     #[must_use]
     pub fn over(self, global: Written) -> Written {
-        let Self { listen, socket, slots, default_toolchain, log } = self;
-        Written { listen, socket, slots, default_toolchain, log, ..global }
+        let Self { listen, socket, store_bytes_max, slots, default_toolchain, log } = self;
+        let store_bytes_max = store_bytes_max.map(Size);
+        Written { listen, socket, store_bytes_max, slots, default_toolchain, log, ..global }
     }
 }
 

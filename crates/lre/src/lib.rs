@@ -26,5 +26,6 @@ mod pinned;
 #[cfg(test)]
 mod reference;
 mod session;
+pub mod size;
 mod token;
 mod workshop;

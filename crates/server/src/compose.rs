@@ -31,6 +31,8 @@ use tonic::service::Routes;
 pub struct Options {
     /// The directory of the store; everything that is kept is below it.
     pub store: PathBuf,
+    /// What the store may take of the disk, in bytes; `None`: what the machine has to spare.
+    pub store_bytes_max: Option<u64>,
     /// Executions at the same time; at least 1.
     pub slots: usize,
     /// A loopback address; port 0 for a free one.
@@ -294,6 +296,10 @@ impl Server {
                 Assets::new(Arc::clone(&blobs), names.clone()).add_to(&mut routes);
                 listeners.with_http(HttpCache::new(Arc::clone(&blobs), staging.clone(), names))
             }
+            None => listeners,
+        };
+        let listeners = match &kept {
+            Some((disk, _)) => listeners.for_invocations_of(Arc::clone(disk)),
             None => listeners,
         };
         Storage { blobs, actions, staging }.add_with(&mut routes, Some(&rooms));

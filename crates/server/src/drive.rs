@@ -12,7 +12,7 @@ use lre_scheduler::{
     Affinity, Effect, Event, ExecutionId, Limits, OperationId, Queue, Refusal as QueueRefusal, Sharing, Slot,
     Submission,
 };
-use lre_store::{ActionCache, Hold};
+use lre_store::{ActionCache, Hold, Invoker};
 use lre_toolchain::Closure;
 use lre_worker::{Executor, Failure, Live, Loaded, Outcome, Work};
 use std::collections::HashMap;
@@ -45,6 +45,8 @@ pub struct Order {
     pub terms: Terms,
     /// Keeps its inputs.
     pub hold: Arc<Hold>,
+    /// For whom it is run: what it leaves is theirs.
+    pub invoker: Invoker,
     /// How long the command may run.
     pub timeout: Duration,
     /// What its result is remembered under. Equal keys have equal results.
@@ -327,7 +329,8 @@ impl Driver {
             operation.set(State::Executing(running));
         }
         let (live, cancel) = (Arc::clone(&run.live), run.cancel.clone());
-        self.runtime.spawn(async move { me.execute(execution, order, slot, live, cancel).await });
+        let invoker = order.invoker;
+        self.runtime.spawn(invoker.scope(async move { me.execute(execution, order, slot, live, cancel).await }));
     }
 
     async fn execute(

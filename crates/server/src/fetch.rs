@@ -7,7 +7,7 @@ use crate::limits::{PEER_ANSWER_TIME_MAX, PEER_DOWN_TIME, TOOLCHAIN_FETCH_TIME_M
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use lre_model::Digest;
-use lre_store::{BlobStore, Staging};
+use lre_store::{BlobStore, Invoker, Staging};
 use lre_toolchain::{Access, Cas, Imported, Kind, Registry, Toolchain, ToolchainError, copy_tree, in_full, load_tree};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -81,7 +81,8 @@ impl Fetcher {
 
     fn start(self: &Arc<Self>, kind: Kind, digest: Digest) -> Flight {
         let me = Arc::clone(self);
-        let flying = tokio::spawn(async move {
+        // Of those that will wait for it, whoever asked first.
+        let flying = tokio::spawn(Invoker::current().scope(async move {
             let bring = tokio::time::timeout(TOOLCHAIN_FETCH_TIME_MAX, me.bring(kind, digest));
             let brought = tokio::select! {
                 brought = bring => brought.unwrap_or_else(|_| Err(late())).map_err(|tried| NotHere::Tried(tried.into())),
@@ -93,7 +94,7 @@ impl Fetcher {
                 tracing::info!(%kind, %digest, ?why, "a toolchain cannot be fetched");
             }
             brought
-        });
+        }));
         let broken = |e| Err(NotHere::Tried(format!("fetching it broke: {e}").into()));
         flying.map(move |ended| ended.unwrap_or_else(broken)).boxed().shared()
     }

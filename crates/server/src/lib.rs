@@ -10,6 +10,7 @@ pub mod compose;
 pub mod drive;
 pub mod fetch;
 pub mod http;
+mod invocation;
 pub mod limits;
 pub mod listen;
 pub mod metadata;

@@ -148,6 +148,13 @@ pub const LOG_PARENT_BYTES_MAX: usize = 1024;
 /// it is at CACHE_CHECK and what it is called. A hit takes a thousandth of it, and needs no message more.
 pub const CACHE_CHECK_SILENT: Duration = Duration::from_millis(250);
 
+/// How often the store is told that a call goes on for its invocation. To the quarter of an hour it remembers when an
+/// invocation called last, and three hours after that it is idle.
+pub const INVOCATION_CALLS_AGAIN: Duration = Duration::from_secs(15 * 60);
+
+/// From this duration on the end of a call is told too.
+pub const INVOCATION_CALL_LONG: Duration = Duration::from_secs(60);
+
 /// How long an orderly shutdown waits for open streams before it closes them.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 

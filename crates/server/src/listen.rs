@@ -5,13 +5,16 @@
 use crate::auth::{Peer, Porch, TcpPeer};
 use crate::authority::Authority;
 use crate::http::{Door, HttpCache};
+use crate::invocation::Invocations;
 use crate::limits;
 use crate::socket::BoundSocket;
 use futures::stream::{self, Stream, StreamExt};
+use lre_store::DiskStore;
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -109,6 +112,8 @@ pub struct Listeners {
     tcp: Option<(TcpListener, SocketAddr)>,
     socket: Option<BoundSocket>,
     http: Option<HttpCache>,
+    /// Knows of invocations.
+    store: Option<Arc<DiskStore>>,
 }
 
 impl Listeners {
@@ -122,13 +127,19 @@ impl Listeners {
         }
         let tcp = tcp.map(bind_tcp).transpose()?;
         let socket = socket.map(BoundSocket::bind).transpose()?;
-        Ok(Self { tcp, socket, http: None })
+        Ok(Self { tcp, socket, http: None, store: None })
     }
 
     /// The same, with the HTTP cache beside gRPC. Without it HTTP/1 is not spoken at all.
     #[must_use]
     pub fn with_http(self, cache: HttpCache) -> Self {
         Self { http: Some(cache), ..self }
+    }
+
+    /// The same, with calls made for the invocations that this store knows of.
+    #[must_use]
+    pub(crate) fn for_invocations_of(self, store: Arc<DiskStore>) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// The TCP address, with the real port.
@@ -150,7 +161,7 @@ impl Listeners {
     /// # Errors
     /// The listeners cannot be used with this runtime.
     pub async fn serve(self, routes: Routes, porch: Porch, stop: CancellationToken) -> io::Result<()> {
-        let Self { tcp, socket, http } = self;
+        let Self { tcp, socket, http, store } = self;
         let close = CancellationToken::new();
         let tcp = match tcp {
             Some((listener, _)) => accept(tokio::net::TcpListener::from_std(listener)?, close.clone()).boxed(),
@@ -165,6 +176,7 @@ impl Listeners {
             .accept_http1(http.is_some())
             .layer(porch)
             .layer(Door(http))
+            .layer(Invocations(store))
             .initial_stream_window_size(limits::HTTP2_WINDOW_BYTES)
             .initial_connection_window_size(limits::HTTP2_WINDOW_BYTES)
             .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)

@@ -55,6 +55,13 @@ impl Caller {
         }
     }
 
+    /// Reads it before the rest of the request is taken apart; nothing where there is no such header.
+    pub(crate) fn of_headers(headers: &http::HeaderMap) -> Option<Self> {
+        let mut only = http::HeaderMap::with_capacity(1);
+        only.insert(HEADER, headers.get(HEADER)?.clone());
+        Some(Self::of(&MetadataMap::from_headers(only)))
+    }
+
     /// Whether it is `lre` itself.
     #[must_use]
     pub fn is_lre(&self) -> bool {

@@ -19,6 +19,11 @@ impl Invoker {
         CURRENT.scope(self, future).await
     }
 
+    /// The same of work that does not wait.
+    pub fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
     /// The invocation that this task works for.
     #[must_use]
     pub fn current() -> Self {

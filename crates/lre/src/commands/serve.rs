@@ -49,7 +49,10 @@ async fn serve(context: &Context, sandbox: String) -> Done {
         default_toolchain: config.default_toolchain.clone(),
         ..Instance::of_this_process()
     };
-    instance.write(&config.store)?;
+    // On a full disk it serves all the same; commands look for it where the configuration says.
+    if let Err(problem) = instance.write(&config.store) {
+        tracing::warn!(%problem, "commands cannot be told where this server listens");
+    }
     announce(&instance, &config.store);
     signals.first().await;
     tracing::info!("stopping; a second signal ends at once");
@@ -69,6 +72,7 @@ pub fn options(context: &Context) -> Result<Options, Problem> {
     let config = &context.config;
     Ok(Options {
         store: config.store.clone(),
+        store_bytes_max: config.store_bytes_max,
         slots: config.slots,
         tcp: config.listen,
         socket: config.socket.clone(),

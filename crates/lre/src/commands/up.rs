@@ -72,6 +72,7 @@ fn flags(args: &UpArgs) -> Vec<(&'static str, String)> {
     let pairs = [
         ("--listen", server.listen),
         ("--socket", server.socket),
+        ("--store-bytes-max", server.store_bytes_max),
         ("--slots", server.slots.map(|n| n.to_string())),
         ("--default-toolchain", server.default_toolchain),
         ("--log", server.log),

@@ -27,6 +27,8 @@ pub enum Kind {
     Number,
     /// A list of texts.
     Texts,
+    /// Bytes: a whole number, or a text with a unit.
+    Size,
 }
 
 /// All keys, in the order in which they are shown.
@@ -56,6 +58,17 @@ pub const KEYS: &[Key] = &[
         help: "Directory of blobs, action results and toolchains. One server at a time. Everything in it can be made \
                again.",
         example: "\"/var/cache/me/lre\"",
+    },
+    Key {
+        name: "store_bytes_max",
+        kind: Kind::Size,
+        default: "`auto`",
+        flag: Some("--store-bytes-max"),
+        help: "What the store may take of the disk: bytes, or a text with a unit (`50 GiB`, `800 MB`). Near it, what nobody has used \
+               for the longest time goes, in the background; never what a build of the last three hours was told is there. A \
+               build that needs more is told so (RESOURCE_EXHAUSTED), with the figures. `auto` is a share of the free disk, and never less than what the \
+               last builds have used. Toolchains count, and stay.",
+        example: "\"50 GiB\"",
     },
     Key {
         name: "slots",
@@ -266,6 +279,7 @@ pub fn reference() -> String {
             Kind::Text => "text",
             Kind::Number => "number",
             Kind::Texts => "list of texts",
+            Kind::Size => "bytes, or text with a unit",
         };
         let flag = key.flag.map_or_else(|| "-".to_owned(), |flag| format!("`{flag}`"));
         let (name, variable) = (key.name, variable(key.name));
@@ -285,6 +299,7 @@ pub fn schema() -> Value {
             Kind::Text => json!({ "type": "string" }),
             Kind::Number => json!({ "type": "integer", "minimum": 1 }),
             Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+            Kind::Size => json!({ "type": ["integer", "string"], "minimum": 0 }),
         };
         value["description"] = json!(format!("{} Default: {}.", key.help, key.default.replace('`', "")));
         (key.name.to_owned(), value)

@@ -1,5 +1,5 @@
 //! From what was written to what it means, in one pure function.
-use crate::config::{BadConfig, Layer, Source, Written, keys};
+use crate::config::{BadConfig, Layer, Size, Source, Written, keys};
 use crate::paths::{Paths, check_socket};
 use lre_worker::ExecutionLimits;
 use serde_json::{Value, json};
@@ -13,6 +13,9 @@ use std::time::Duration;
 /// 65,000 links.
 const SLOTS_MAX: u64 = 4096;
 
+/// Least bytes of a store. Far below what is of use; it catches who writes gigabytes without the unit.
+const STORE_BYTES_MIN: u64 = 1 << 20;
+
 /// What the program uses. Made only by [`Config::new`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -22,6 +25,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// The directory of the store.
     pub store: PathBuf,
+    /// What it may take of the disk, in bytes; `None`: what the machine has to spare.
+    pub store_bytes_max: Option<u64>,
     /// Actions at the same time.
     pub slots: usize,
     /// For actions that name no toolchain.
@@ -159,6 +164,12 @@ impl Config {
             listen: p.pick("listen", |w| w.listen.as_ref(), default_listen, |v, _| listen(v))?,
             socket: p.pick("socket", |w| w.socket.as_ref(), || Some(paths.socket()), socket)?,
             store: p.pick("store", |w| w.store.as_ref(), || paths.cache.clone(), path)?,
+            store_bytes_max: p.pick(
+                "store_bytes_max",
+                |w| w.store_bytes_max.as_ref(),
+                || None,
+                |v, _| store_bytes(v),
+            )?,
             slots: p.pick("slots", |w| w.slots.as_ref(), || facts.cores.max(1), |v, _| slots(*v))?,
             default_toolchain: p.pick(
                 "default_toolchain",
@@ -269,6 +280,7 @@ impl Config {
             or_none(self.listen.map(|a| a.to_string())),
             or_none(self.socket.as_ref().map(|s| s.display().to_string())),
             json!(self.store),
+            self.store_bytes_max.map_or_else(|| json!("auto"), |bytes| json!(bytes)),
             json!(self.slots),
             or_none(self.default_toolchain.clone()),
             json!(self.accepted_properties),
@@ -337,6 +349,19 @@ fn slots(value: u64) -> Result<usize, Wrong> {
     match usize::try_from(value) {
         Ok(slots) if (1..=SLOTS_MAX).contains(&value) => Ok(slots),
         _ => wrong(format!("{value} slots: at least 1 and at most {SLOTS_MAX} are possible")),
+    }
+}
+
+fn store_bytes(written: &Size) -> Result<Option<u64>, Wrong> {
+    if written.0.trim() == "auto" {
+        return Ok(None);
+    }
+    match crate::size::parse(&written.0) {
+        Ok(bytes) if bytes >= STORE_BYTES_MIN => Ok(Some(bytes)),
+        Ok(bytes) => {
+            wrong(format!("a store of {bytes} bytes could hold no build: at least {STORE_BYTES_MIN} are needed"))
+        }
+        Err(problem) => Err(Wrong { problem, hint: Some("write 50 GiB, or auto".to_owned()) }),
     }
 }
 
@@ -482,6 +507,9 @@ mod tests {
             ),
             ("{ store: '~/x' }", "not expanded"),
             ("{ store: '' }", "a path is needed"),
+            ("{ store_bytes_max: '50 apples' }", "`50 apples` is not a size"),
+            ("{ store_bytes_max: 50 }", "a store of 50 bytes"),
+            ("{ store_bytes_max: '' }", "is not a size"),
             ("{ action_timeout_seconds_default: 0 }", "would end every action"),
             ("{ action_timeout_seconds_default: 9, action_timeout_seconds_max: 8 }", "longer than"),
             ("{ action_memory_bytes_max: 0 }", "would end every action"),
@@ -493,6 +521,25 @@ mod tests {
             let e = config(&[file(text)]).unwrap_err();
             assert!(e.problem.contains(expected), "{text}: {e}");
             assert!(e.place.starts_with("/w/lre.json5:1:"), "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn the_budget_is_bytes_or_a_text() {
+        for (text, bytes) in [
+            ("{}", None),
+            ("{ store_bytes_max: 'auto' }", None),
+            ("{ store_bytes_max: '50 GiB' }", Some(50 << 30)),
+            ("{ store_bytes_max: 1073741824 }", Some(1 << 30)),
+        ] {
+            assert_eq!(config(&[file(text)]).unwrap().store_bytes_max, bytes, "{text}");
+        }
+        let variable = |name: &str| (name == "LRE_STORE_BYTES_MAX").then(|| "800MB".to_owned());
+        let environment = Layer::from_environment(variable, "/".into()).unwrap();
+        assert_eq!(config(&[environment]).unwrap().store_bytes_max, Some(800_000_000));
+        for bad in ["{ store_bytes_max: [] }", "{ store_bytes_max: -5 }", "{ store_bytes_max: true }"] {
+            let refused = Layer::from_file("/w/lre.json5".into(), bad.to_owned()).unwrap_err();
+            assert!(refused.to_string().starts_with("/w/lre.json5:1:"), "{refused}");
         }
     }
 

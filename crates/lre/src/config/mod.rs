@@ -4,7 +4,7 @@ mod meaning;
 mod written;
 
 pub use meaning::{Config, Endpoint, Facts, Origin};
-pub use written::{BadConfig, Layer, Source, Written};
+pub use written::{BadConfig, Layer, Size, Source, Written};
 
 use crate::exit::{Exit, OrProblem, Problem};
 use crate::paths::{Paths, uid, workspace};

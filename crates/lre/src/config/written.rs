@@ -1,6 +1,8 @@
 //! The configuration, word for word: of a file, of the environment, of flags.
 use crate::config::keys;
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 use std::path::PathBuf;
 
 /// What somebody wrote. Absent means absent; there is no magic zero.
@@ -11,6 +13,7 @@ pub struct Written {
     pub listen: Option<String>,
     pub socket: Option<String>,
     pub store: Option<String>,
+    pub store_bytes_max: Option<Size>,
     pub slots: Option<u64>,
     pub default_toolchain: Option<String>,
     pub accepted_properties: Option<Vec<String>>,
@@ -29,6 +32,29 @@ pub struct Written {
     pub log: Option<String>,
     pub server: Option<String>,
     pub bazel_prefix: Option<String>,
+}
+
+/// A number of bytes, as it was written: of digits, or with a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Size(pub String);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Size;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes, or a text with a unit such as '50 GiB'")
+            }
+            fn visit_u64<E>(self, bytes: u64) -> Result<Size, E> {
+                Ok(Size(bytes.to_string()))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Size, E> {
+                Ok(Size(text.to_owned()))
+            }
+        }
+        from.deserialize_any(Either)
+    }
 }
 
 /// Who wrote it.
@@ -122,6 +148,7 @@ impl Layer {
             listen: text("listen"),
             socket: text("socket"),
             store: text("store"),
+            store_bytes_max: text("store_bytes_max").map(Size),
             slots: number("slots")?,
             default_toolchain: text("default_toolchain"),
             accepted_properties: list("accepted_properties"),

@@ -102,6 +102,7 @@ async fn start_server(directory: &Path, socket: &Path) -> Result<Server, Problem
     let program = crate::machine::this_program()?;
     let options = lre_server::compose::Options {
         store: directory.join("store"),
+        store_bytes_max: None,
         slots: std::thread::available_parallelism().map_or(2, usize::from),
         tcp: None,
         socket: Some(socket.to_owned()),

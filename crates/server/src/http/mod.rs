@@ -107,7 +107,13 @@ impl Inner {
     }
 
     async fn get_blob(&self, hash: Digest, headers: &HeaderMap) -> Result<Response<Body>, Refused> {
-        let digest = self.names.find(hash)?.ok_or(Refused::Unknown("there is no such blob"))?;
+        let unknown = || Refused::Unknown("there is no such blob");
+        let digest = self.names.find(hash)?.ok_or_else(unknown)?;
+        // HEAD is how these clients ask what need not be sent.
+        let (_hold, missing) = self.blobs.hold(&[digest]).await?;
+        if !missing.is_empty() {
+            return Err(unknown());
+        }
         answer::blob(self.blobs.read(digest).await?, headers)
     }
 

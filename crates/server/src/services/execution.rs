@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use lre_model::{Action, ActionDigest, ActionResult, Command, Digest, DigestFunction, Invalid, Platform, Terms};
 use lre_proto::{longrunning, re};
 use lre_scheduler::Sharing;
-use lre_store::{ActionCache, BlobStore, StoreError};
+use lre_store::{ActionCache, BlobStore, Invoker, StoreError};
 use lre_toolchain::{Accepted, Refused, Registry, Resolved, Toolchain, absent, resolve};
 use lre_worker::{LoadError, Loaded, Reader};
 use std::collections::HashSet;
@@ -192,6 +192,7 @@ impl Rooms {
             closure: resolved.closure,
             terms,
             hold: Arc::new(hold),
+            invoker: Invoker::current(),
             timeout,
             key,
             explain: asked.explain,
@@ -219,7 +220,7 @@ impl Rooms {
         let made = self.operations.create(asked.action, asked.inline.clone(), State::CacheCheck).map_err(status::of)?;
         let operation = Arc::clone(asked.operation.get_or_init(|| made));
         let (rooms, presence) = (Arc::clone(self), self.driver.watch(Arc::clone(&operation)));
-        tokio::spawn(async move {
+        tokio::spawn(Invoker::current().scope(async move {
             let answer = match entering.await {
                 // Only the client's own presence counts from here on.
                 Ok(Way::Queue(presence)) => return drop(presence),
@@ -227,7 +228,7 @@ impl Rooms {
                 Err(status) => Answer::refused(&status),
             };
             rooms.operations.finish(&operation, Arc::new(answer));
-        });
+        }));
         Ok(self.stream(presence))
     }
 

@@ -78,8 +78,12 @@ impl Walk {
     }
 }
 
-/// A directory, where it is present.
+/// A directory, where it is present. Held first: who is told of a directory may go on to fetch what it names.
 async fn read(blobs: &dyn BlobStore, digest: Digest) -> Result<Option<re::Directory>, Status> {
+    let (_hold, missing) = blobs.hold(&[digest]).await.map_err(status::of)?;
+    if !missing.is_empty() {
+        return Ok(None);
+    }
     let blob = match blobs.read(digest).await {
         Ok(blob) => blob,
         Err(StoreError::Missing(_)) => return Ok(None),

@@ -10,6 +10,7 @@ use std::time::Duration;
 fn options(directory: &Path) -> Options {
     Options {
         store: directory.join("store"),
+        store_bytes_max: None,
         slots: 2,
         tcp: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         socket: Some(directory.join("s")),
