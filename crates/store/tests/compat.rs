@@ -1,8 +1,10 @@
-//! Stores written by older versions are read for ever, and this version writes what it says it writes.
+//! Stores written by older versions are read for ever.
 //!
 //! `tests/compat/store-1` was written by the first version of format 1: a blob for each digest function,
-//! and a result and a name for each. `UPDATE=1` writes the directory of the current format anew, which is only right
-//! while no version with that format has been released.
+//! and a result and a name for each. `tests/compat/store-2` was written by the first version of format 2: the same, and beside it what
+//! the log can say: a small blob and one that was given a file, a result and a name that were forgotten, and a checkpoint. `UPDATE=1`
+//! writes the directory of the current format anew, which is only right while no version with that format has been
+//! released.
 use bytes::Bytes;
 use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, wire};
 use lre_store::{ActionCache, BlobStore, DiskStore, Form, Name, Namespace, Record};
@@ -19,9 +21,9 @@ fn kept(format: u32) -> PathBuf {
 /// All files below `dir` that are the data of a store, by path.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
-    let mut folders = vec![dir.join("blobs"), dir.join("results"), dir.join("names")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
+    let mut folders = vec![dir.join("blobs"), dir.join("results"), dir.join("names"), dir.join("log")];
+    while let Some(folder) = folders.pop().filter(|folder| folder.exists() || folder.starts_with(dir)) {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
@@ -73,33 +75,37 @@ fn named(function: DigestFunction) -> (Name, Record) {
     (Name::new(Namespace::AssetBlobs, [function.name(), "urn:example:first", "qualifier", "value"]), record)
 }
 
+const SMALL: &[u8] = b"so small that it has no file\n";
+
+/// What only format 2 has.
+const FORGOTTEN: &[u8] = b"an action whose result was forgotten";
+
+fn other_name() -> Name {
+    Name::new(Namespace::WebDav, ["forgotten"])
+}
+
 async fn write(dir: &Path) {
     let store = DiskStore::open(dir).unwrap();
     for function in DigestFunction::ALL {
         let digest = Digest::of(function, CONTENT);
         store.write(digest, Bytes::from_static(CONTENT).into()).await.unwrap();
+        store.promote(digest).await.unwrap();
+        store.write(Digest::of(function, SMALL), Bytes::from_static(SMALL).into()).await.unwrap();
         store.put(ActionDigest(Digest::of(function, b"action")), result(function)).await.unwrap();
         let (name, record) = named(function);
         store.names().put(name, &record).unwrap();
+        store.names().put(other_name(), &record).unwrap();
+        store.put(ActionDigest(Digest::of(function, FORGOTTEN)), result(function)).await.unwrap();
+        store.invocation("of the first version", "a tool").unwrap();
+    }
+    assert!(store.names().remove(other_name()).unwrap());
+    for function in DigestFunction::ALL {
+        store.forget(ActionDigest(Digest::of(function, FORGOTTEN))).await.unwrap();
     }
 }
 
-#[tokio::test]
-async fn format_1_is_written_byte_by_byte() {
-    let dir = tempfile::tempdir().unwrap();
-    write(dir.path()).await;
-    let written = files(dir.path());
-    if std::env::var("UPDATE").is_ok_and(|v| v == "1") {
-        copy(&written, &kept(1));
-    }
-    assert_eq!(written, files(&kept(1)));
-}
-
-#[tokio::test]
-async fn format_1_is_read() {
-    let dir = tempfile::tempdir().unwrap();
-    copy(&files(&kept(1)), dir.path());
-    let store = DiskStore::open(dir.path()).unwrap();
+/// Looks at what all formats have.
+async fn check(store: &DiskStore) {
     for function in DigestFunction::ALL {
         let blob = store.read(Digest::of(function, CONTENT)).await.unwrap();
         assert_eq!(blob.into_bytes(1000).await.unwrap(), CONTENT);
@@ -113,4 +119,50 @@ async fn format_1_is_read() {
         assert_eq!(store.names().get(name, SystemTime::now()).unwrap(), Some(record));
     }
     assert_eq!(store.quarantined(), 0);
+}
+
+/// The files of results and names go into the log, and the store is one of the current format from then on.
+#[tokio::test]
+async fn format_1_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&files(&kept(1)), dir.path());
+    for _ in 0..2 {
+        check(&DiskStore::open(dir.path()).unwrap()).await;
+    }
+    assert!(!dir.path().join("results").exists() && !dir.path().join("names").exists());
+    assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "lre-store 2\n");
+}
+
+/// Killed at any point of it, the move is begun again.
+#[tokio::test]
+async fn a_move_from_format_1_that_was_cut_short_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&files(&kept(1)), dir.path());
+    drop(DiskStore::open(dir.path()).unwrap());
+    // As if killed before the format was written, with some of the old files still there.
+    copy(&files(&kept(1)), dir.path());
+    check(&DiskStore::open(dir.path()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn format_2_is_read() {
+    if std::env::var("UPDATE").is_ok_and(|v| v == "1") {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path()).await;
+        let _ = fs::remove_dir_all(kept(2));
+        copy(&files(dir.path()), &kept(2));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    copy(&files(&kept(2)), dir.path());
+    for _ in 0..2 {
+        let store = DiskStore::open(dir.path()).unwrap();
+        check(&store).await;
+        for function in DigestFunction::ALL {
+            let blob = store.read(Digest::of(function, SMALL)).await.unwrap();
+            assert_eq!(blob.into_bytes(1000).await.unwrap(), SMALL);
+            assert!(store.file_of(Digest::of(function, CONTENT)).is_some());
+            assert_eq!(store.get(ActionDigest(Digest::of(function, FORGOTTEN))).await.unwrap(), None);
+        }
+        assert_eq!(store.names().get(other_name(), SystemTime::now()).unwrap(), None);
+    }
 }

@@ -7,7 +7,7 @@ use lre_store::{
 };
 use lre_testkit::TreeBuilder;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,12 +22,29 @@ fn file_of(store: &Path, room: &str, digest: Digest) -> PathBuf {
     store.join(room).join(digest.function().name()).join(&hash[..2]).join(&hash)
 }
 
+/// Content that is told by its first bytes, and so large that it is a file of its own.
+fn large(bytes: &[u8]) -> Vec<u8> {
+    let mut content = bytes.to_vec();
+    content.resize(20_000, b'.');
+    content
+}
+
+/// Writes bytes that are a file of their own.
 async fn put(store: &DiskStore, bytes: &[u8]) -> Digest {
+    put_small(store, &large(bytes)).await
+}
+
+async fn put_small(store: &DiskStore, bytes: &[u8]) -> Digest {
     store.write(of(bytes), Bytes::copy_from_slice(bytes).into()).await.unwrap();
     of(bytes)
 }
 
+/// Whether what [`put`] has written is there.
 async fn is_there(store: &DiskStore, bytes: &[u8]) -> bool {
+    is_small_there(store, &large(bytes)).await
+}
+
+async fn is_small_there(store: &DiskStore, bytes: &[u8]) -> bool {
     match store.read(of(bytes)).await {
         Ok(blob) => {
             let (_hold, missing) = store.hold(&[of(bytes)]).await.unwrap();
@@ -42,6 +59,23 @@ async fn is_there(store: &DiskStore, bytes: &[u8]) -> bool {
         }
         Err(e) => panic!("{e}"),
     }
+}
+
+/// Changes bytes of the log on the disk: those that follow the first occurrence of `needle`, with it.
+fn damage_log(dir: &Path, needle: &[u8], damage: impl Fn(&mut [u8])) {
+    for segment in fs::read_dir(dir.join("log")).unwrap().map(|entry| entry.unwrap().path()) {
+        if segment.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
+        let mut bytes = fs::read(&segment).unwrap();
+        if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+            damage(&mut bytes[at..]);
+            let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+            return;
+        }
+    }
+    panic!("{:?} is not in the log", String::from_utf8_lossy(needle));
 }
 
 fn quarantined(dir: &Path) -> Vec<String> {
@@ -125,11 +159,13 @@ async fn a_name_that_changed_hands_fools_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let store = DiskStore::open(&dir.path().join("store")).unwrap();
     let path = dir.path().join("output");
-    fs::write(&path, b"right").unwrap();
-    let (digest, blob) = FileBlob::hash(&path, Origin::Owned, F).unwrap();
-    overwrite(&path, b"wrong");
-    store.write(digest, Blob::File(blob)).await.unwrap();
-    assert!(is_there(&store, b"right").await);
+    for right in [b"right".to_vec(), large(b"right")] {
+        fs::write(&path, &right).unwrap();
+        let (digest, blob) = FileBlob::hash(&path, Origin::Owned, F).unwrap();
+        overwrite(&path, &large(b"wrong")[..right.len()]);
+        store.write(digest, Blob::File(blob)).await.unwrap();
+        assert!(is_small_there(&store, &right).await);
+    }
 }
 
 /// In whichever way a blob is removed, and whatever is asked next: it is missing.
@@ -180,6 +216,7 @@ async fn what_is_removed_from_a_tree_that_was_held_is_missing() {
         store.write(*digest, bytes.clone().into()).await.unwrap();
     }
     for (digest, bytes) in &built.blobs {
+        store.promote(*digest).await.unwrap();
         for _ in 0..2 {
             assert_eq!(store.hold_tree(&tree, &[]).await.unwrap().1, []);
         }
@@ -190,21 +227,21 @@ async fn what_is_removed_from_a_tree_that_was_held_is_missing() {
         assert_eq!(store.file_of(*digest), None, "nobody may link to it");
         store.write(*digest, bytes.clone().into()).await.unwrap();
         assert_eq!(store.hold_tree(&tree, &[]).await.unwrap().1, []);
+        assert_eq!(store.file_of(*digest), None, "it is small");
+        store.promote(*digest).await.unwrap();
         assert_eq!(store.file_of(*digest), Some(file_of(dir.path(), "blobs", *digest)));
     }
 }
 
-/// After the first look through a store its names are known, and a blob that is none of them is missing without a
-/// look. What is written after that is there, whoever asks at the same time.
+/// What is not there is known without a look, from the start on.
 #[tokio::test]
-async fn what_is_not_there_is_known_after_a_sweep() {
+async fn what_is_not_there_is_known() {
     let dir = tempfile::tempdir().unwrap();
     let before = DiskStore::open(dir.path()).unwrap();
     let old = put(&before, b"old").await;
     drop(before);
     let store = DiskStore::open(dir.path()).unwrap();
-    store.sweep().unwrap();
-    let of = |n: u32| Digest::of(F, &n.to_le_bytes());
+    let of = |n: u32| Digest::of(F, &large(&n.to_le_bytes()));
     let digests: Vec<_> = (0..2000).map(of).chain([old]).collect();
     assert_eq!(store.hold(&digests).await.unwrap().1, digests[..2000]);
     for n in 0..500_u32 {
@@ -220,6 +257,78 @@ async fn what_is_not_there_is_known_after_a_sweep() {
         put(&store, &n.to_le_bytes()).await;
         assert!(is_there(&store, &n.to_le_bytes()).await);
     }
+}
+
+/// A process that was killed between the name of a file and the record of the log leaves a file that nobody knows of. It is
+/// taken in if it is what its name says.
+#[tokio::test]
+async fn files_that_the_log_does_not_know_of_are_taken_in() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(DiskStore::open(dir.path()).unwrap());
+    for (content, bytes) in [(b"whole", large(b"whole")), (b"torn!", vec![0; 20_000])] {
+        let path = file_of(dir.path(), "blobs", of(&large(content)));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+    }
+    let store = DiskStore::open(dir.path()).unwrap();
+    store.sweep().unwrap();
+    assert!(is_there(&store, b"whole").await);
+    assert!(!is_there(&store, b"torn!").await);
+    assert_eq!(quarantined(dir.path()), [of(&large(b"torn!")).hash_text()]);
+}
+
+/// Files that went away while nobody looked are gone for everybody, counted or asked for.
+#[tokio::test]
+async fn files_that_went_away_while_nobody_looked_are_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let digests = [put(&store, b"asked for").await, put(&store, b"not asked for").await];
+    drop(store);
+    digests.iter().for_each(|digest| fs::remove_file(file_of(dir.path(), "blobs", *digest)).unwrap());
+    let store = DiskStore::open(dir.path()).unwrap();
+    assert_eq!(store.hold(&digests[..1]).await.unwrap().1, digests[..1]);
+    store.sweep().unwrap();
+    assert_eq!(store.hold(&digests).await.unwrap().1, digests);
+}
+
+/// An input tree needs a file of what was small; the blob stays one blob.
+#[tokio::test]
+async fn a_small_blob_becomes_a_file_when_somebody_wants_to_link_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = b"small";
+    {
+        let store = DiskStore::open(dir.path()).unwrap();
+        let digest = put_small(&store, small).await;
+        assert!(matches!(store.read(digest).await.unwrap(), Blob::Bytes(_)));
+        assert!(!file_of(dir.path(), "blobs", digest).exists());
+        for _ in 0..2 {
+            assert_eq!(store.promote(digest).await.unwrap(), Some(file_of(dir.path(), "blobs", digest)));
+        }
+        let metadata = fs::metadata(file_of(dir.path(), "blobs", digest)).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o444, MTIME_SECONDS));
+        assert!(matches!(store.read(digest).await.unwrap(), Blob::File(_)));
+        assert_eq!(store.promote(Digest::empty(F)).await.unwrap(), None, "the empty blob has no file");
+        assert!(matches!(store.promote(of(b"missing")).await, Err(StoreError::Missing(_))));
+    }
+    let store = DiskStore::open(dir.path()).unwrap();
+    assert!(is_small_there(&store, small).await);
+    assert_eq!(store.file_of(of(small)), Some(file_of(dir.path(), "blobs", of(small))));
+}
+
+/// A damaged record is noticed when it is read, kept for a person to look at, and written again by whoever has it.
+#[tokio::test]
+async fn a_damaged_record_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskStore::open(dir.path()).unwrap();
+    let digest = put_small(&store, b"some small bytes").await;
+    damage_log(dir.path(), b"some small bytes", |bytes| bytes[3] ^= 1);
+    assert_eq!(store.hold(&[digest]).await.unwrap().1, [], "nobody has read it yet");
+    assert!(!is_small_there(&store, b"some small bytes").await);
+    assert_eq!((quarantined(dir.path()), store.quarantined()), (vec![digest.hash_text()], 1));
+    put_small(&store, b"some small bytes").await;
+    assert!(is_small_there(&store, b"some small bytes").await);
+    drop(store);
+    assert!(is_small_there(&DiskStore::open(dir.path()).unwrap(), b"some small bytes").await);
 }
 
 /// Somebody cleans up and thinks that nobody uses the store.
@@ -266,13 +375,15 @@ async fn many_blobs_removed_at_once_are_missing() {
 
 #[tokio::test]
 async fn a_blob_cut_or_grown_is_moved_aside() {
-    for (n, wrong) in [&b"truncat"[..], b"", b"truncated and more", b"truncateD"].into_iter().enumerate() {
+    let more = [large(b"truncated"), b"more".to_vec()].concat();
+    let other = large(b"truncateD");
+    for (n, wrong) in [&b"truncat"[..], b"", &more, &other].into_iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
         let store = DiskStore::open(dir.path()).unwrap();
         let digest = put(&store, b"truncated").await;
         let path = file_of(dir.path(), "blobs", digest);
         overwrite(&path, wrong);
-        if wrong.len() == 9 {
+        if wrong.len() == 20_000 {
             // The right length: only a hash can tell, and one is made after another boot.
             drop(store);
             another_boot(dir.path(), 0);
@@ -337,7 +448,7 @@ async fn another_boot_hashes_what_was_not_synced() {
     let (sound, torn) = (put(&store, b"sound").await, put(&store, b"torn!").await);
     drop(store);
     another_boot(dir.path(), 0);
-    overwrite(&file_of(dir.path(), "blobs", torn), b"\0\0\0\0\0");
+    overwrite(&file_of(dir.path(), "blobs", torn), &vec![0; 20_000]);
     let store = DiskStore::open(dir.path()).unwrap();
     assert!(is_there(&store, b"sound").await);
     assert!(!is_there(&store, b"torn!").await);
@@ -355,7 +466,7 @@ async fn the_sweep_finds_what_nobody_asks_for() {
     put(&store, b"sound").await;
     drop(store);
     another_boot(dir.path(), 0);
-    overwrite(&file_of(dir.path(), "blobs", torn), b"\0\0\0\0\0");
+    overwrite(&file_of(dir.path(), "blobs", torn), &vec![0; 20_000]);
     let store = DiskStore::open(dir.path()).unwrap();
     // The one in the background and this one share the work.
     store.sweep().unwrap();
@@ -397,11 +508,11 @@ async fn foreign_files_among_the_blobs_are_moved_aside() {
     fs::write(folder.join("notes.txt"), b"not mine").unwrap();
     fs::write(folder.join("ab".repeat(32).to_uppercase()), b"not mine").unwrap();
     fs::write(dir.path().join("blobs/sha256/README"), b"not mine").unwrap();
-    fs::create_dir_all(dir.path().join("results/blake3/zz/deep")).unwrap();
+    fs::create_dir_all(dir.path().join("blobs/blake3/zz/deep")).unwrap();
     // The right name in the wrong folder: nobody would find it there.
     let other = if folder.ends_with("00") { "01" } else { "00" };
     fs::create_dir_all(dir.path().join("blobs/sha256").join(other)).unwrap();
-    fs::write(dir.path().join("blobs/sha256").join(other).join(digest.hash_text()), b"mine").unwrap();
+    fs::write(dir.path().join("blobs/sha256").join(other).join(digest.hash_text()), large(b"mine")).unwrap();
     let store = DiskStore::open(dir.path()).unwrap();
     // The sweep of the start may have some of them already.
     store.sweep().unwrap();
@@ -415,31 +526,19 @@ async fn a_damaged_result_is_moved_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = DiskStore::open(dir.path()).unwrap();
     let (one, two) = (ActionDigest(of(b"one")), ActionDigest(of(b"two")));
-    store.put(two, result("two")).await.unwrap();
-    let (path, sound) = (file_of(dir.path(), "results", one.0), file_of(dir.path(), "results", two.0));
-    for (n, damage) in [
-        (|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 1)) as fn(&mut Vec<u8>),
-        |bytes| bytes.clear(),
-        |bytes| bytes.truncate(10),
-        |bytes| *bytes.last_mut().unwrap() ^= 1,
-        |bytes| bytes.push(0),
-        |bytes| bytes.fill(0),
-        |bytes| bytes[4] = 2,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        store.put(one, result("one")).await.unwrap();
-        let mut bytes = fs::read(&path).unwrap();
-        damage(&mut bytes);
-        overwrite(&path, &bytes);
+    store.put(two, result("of another action")).await.unwrap();
+    for n in 0..10 {
+        let said = format!("said in round {n}");
+        store.put(one, result(&said)).await.unwrap();
+        damage_log(dir.path(), said.as_bytes(), |bytes| bytes[n] ^= 1);
         assert_eq!(store.get(one).await.unwrap(), None, "damage {n}");
         assert_eq!(quarantined(dir.path()).len(), n + 1, "damage {n}");
     }
-    // The sound result of another action under this name.
-    fs::copy(&sound, &path).unwrap();
-    assert_eq!(store.get(one).await.unwrap(), None);
     assert!(store.get(two).await.unwrap().is_some());
+    store.forget(two).await.unwrap();
+    assert_eq!(store.get(two).await.unwrap(), None);
+    drop(store);
+    assert_eq!(DiskStore::open(dir.path()).unwrap().get(two).await.unwrap(), None, "for good");
 }
 
 #[test]
@@ -491,7 +590,7 @@ async fn a_store_whose_format_was_lost_is_still_a_store() {
     assert!(is_there(&DiskStore::open(dir.path()).unwrap(), b"kept").await);
     fs::remove_file(dir.path().join("format")).unwrap();
     assert!(is_there(&DiskStore::open(dir.path()).unwrap(), b"kept").await);
-    assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "lre-store 1\n");
+    assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "lre-store 2\n");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 const BLOBS: usize = 12;
 
 fn content(i: usize) -> Bytes {
-    let size = [0, 1, 10, 1000, 65_536, 65_537, 200_000][i % 7];
+    let size = [0, 1, 10, 5000, 20_000, 65_537, 200_000][i % 7];
     Bytes::from(vec![i as u8; size])
 }
 

@@ -16,7 +16,7 @@ fn unshared(script: &str, arguments: &[&str]) -> std::io::Result<std::process::O
         .output()
 }
 
-fn on_tmpfs(options: &str) {
+fn on_tmpfs(options: &str, of: &str) {
     match unshared("mount -t tmpfs tmpfs /mnt", &[]) {
         Ok(output) if output.status.success() => {}
         other => {
@@ -27,9 +27,9 @@ fn on_tmpfs(options: &str) {
         }
     }
     let dir = tempfile::tempdir().unwrap();
-    let script = r#"mount -t tmpfs -o "$1" tmpfs "$2"; exec "$3" fill "$2""#;
-    let output =
-        unshared(script, &[options, dir.path().to_str().unwrap(), env!("CARGO_BIN_EXE_store-writer")]).unwrap();
+    let script = r#"mount -t tmpfs -o "$1" tmpfs "$2"; exec "$3" fill "$2" "$4""#;
+    let writer = env!("CARGO_BIN_EXE_store-writer");
+    let output = unshared(script, &[options, dir.path().to_str().unwrap(), writer, of]).unwrap();
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{options}: {said}{complained}");
     println!("{options}: {said}");
@@ -37,10 +37,10 @@ fn on_tmpfs(options: &str) {
 
 #[test]
 fn no_bytes_left() {
-    on_tmpfs("size=3m");
+    on_tmpfs("size=3m", "bytes");
 }
 
 #[test]
 fn no_inodes_left() {
-    on_tmpfs("size=64m,nr_inodes=150");
+    on_tmpfs("size=64m,nr_inodes=150", "inodes");
 }

@@ -14,8 +14,8 @@ async fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     match &arguments[..] {
         [_, mode, dir, first] if mode == "write" => write_for_ever(Path::new(dir), first.parse().unwrap()).await,
-        [_, mode, dir] if mode == "fill" => fill(Path::new(dir)).await,
-        _ => panic!("usage: store-writer write DIR FIRST | store-writer fill DIR"),
+        [_, mode, dir, of] if mode == "fill" => fill(Path::new(dir), of == "bytes").await,
+        _ => panic!("usage: store-writer write DIR FIRST | store-writer fill DIR bytes|inodes"),
     }
 }
 
@@ -66,8 +66,8 @@ async fn write_for_ever(dir: &Path, first: usize) {
     unreachable!("a writer ended");
 }
 
-/// Writes until the disk is full, and checks what a full disk must not do.
-async fn fill(dir: &Path) {
+/// Writes until the disk is full, of bytes or of inodes, and checks what a full disk must not do. What is packed needs no inode.
+async fn fill(dir: &Path, of_bytes: bool) {
     let store = DiskStore::open(&dir.join("store")).unwrap();
     let staging = Staging::new(dir.join("store/staging")).unwrap();
     let waiting = |name: &str| std::fs::read_dir(dir.join("store").join(name)).unwrap().count();
@@ -91,14 +91,12 @@ async fn fill(dir: &Path) {
     for i in &refused {
         assert!(matches!(store.read(numbered::digest(*i)).await, Err(StoreError::Missing(_))));
     }
-    results_and_staging_on_a_full_disk(&store, &staging).await;
+    results_and_staging_on_a_full_disk(&store, &staging, of_bytes).await;
     assert_eq!((waiting("temporary"), waiting("staging")), (0, 0));
     assert_eq!(store.quarantined(), 0);
     // Room again: what was refused is taken.
-    for i in &kept {
-        let hash = numbered::digest(*i).hash_text();
-        let folder = store.directory().join("blobs").join(numbered::function(*i).name());
-        std::fs::remove_file(folder.join(&hash[..2]).join(&hash)).unwrap();
+    for file in kept.iter().filter_map(|i| store.file_of(numbered::digest(*i))) {
+        std::fs::remove_file(file).unwrap();
     }
     let again = refused[0];
     store.write(numbered::digest(again), numbered::bytes(again).into()).await.unwrap();
@@ -106,7 +104,7 @@ async fn fill(dir: &Path) {
     println!("kept {} refused {}", kept.len(), refused.len());
 }
 
-async fn results_and_staging_on_a_full_disk(store: &DiskStore, staging: &Staging) {
+async fn results_and_staging_on_a_full_disk(store: &DiskStore, staging: &Staging, of_bytes: bool) {
     // The last bytes: a small result may still fit, so results are put until one does not.
     let mut full = false;
     for i in 0..4_000 {
@@ -120,7 +118,7 @@ async fn results_and_staging_on_a_full_disk(store: &DiskStore, staging: &Staging
             Err(e) => panic!("result {i}: {e}"),
         }
     }
-    assert!(full, "4,000 results fitted on a full disk");
+    assert_eq!(full, of_bytes, "4,000 results on a full disk");
     let mut staged = staging.create(DigestFunction::Sha256).unwrap();
     let error = (0..1_000).find_map(|_| staged.write(&[1; 50_000]).err()).expect("50 MB fitted on a full disk");
     assert!(matches!(StoreError::from(error), StoreError::Full(_)));
