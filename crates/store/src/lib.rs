@@ -24,8 +24,8 @@ pub use blob::{Blob, FileBlob, Origin, hash_reader};
 pub use complete::{Complete, first_absent_of};
 pub use compose::{Far, Stores, compose};
 pub use disk::{
-    Amount, DiskStore, Form, InvocationUsage, MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS, Name, Names, Namespace,
-    OpenError, Record, Swept, ToolchainUsage, Usage, boot_id,
+    Amount, Checked, Damage, DiskStore, Form, InvocationUsage, MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS, Name, Names,
+    Namespace, OpenError, Record, Scrubbed, Swept, Told, ToolchainUsage, Usage, boot_id,
 };
 pub use inodes::Inodes;
 pub use invocation::Invoker;

@@ -1,6 +1,7 @@
 //! Blobs that are files: whether they are there, and whether they are what their name says.
 use super::catalogue::{Key, Place};
 use super::layout::Room;
+use super::verify::Checked;
 use super::{Inner, unpoisoned};
 use crate::FileBlob;
 use lre_model::Digest;
@@ -45,19 +46,24 @@ impl Inner {
             }
             Ok(_) => Ok(Look::Doubtful),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.forget_file(&key, &path)?;
+                self.note_gone(digest, self.forget_file(&key, &path)?);
                 Ok(Look::Absent)
             }
             Err(e) => Err(e),
         }
     }
 
-    /// Forgets a blob whose file is gone, unless somebody is just making it.
-    fn forget_file(&self, key: &Key, path: &Path) -> io::Result<()> {
+    /// Forgets a blob whose file is gone, unless somebody is just making it. Whether it was known.
+    fn forget_file(&self, key: &Key, path: &Path) -> io::Result<bool> {
         let _one = self.placing(key);
         let gone = || matches!(fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound);
-        self.catalogue.forget_if(&[*key], |_, entry| entry.place == Place::File && gone())?;
-        Ok(())
+        Ok(!self.catalogue.forget_if(&[*key], |_, entry| entry.place == Place::File && gone())?.is_empty())
+    }
+
+    fn note_gone(&self, digest: Digest, was_known: bool) {
+        if was_known {
+            self.notes.note(Checked::FileBlob, digest, "its file is gone", "forgotten");
+        }
     }
 
     /// Reads what lies under the name of `digest`: it is the blob, or the blob of another size with
@@ -77,12 +83,13 @@ impl Inner {
             }
             Ok(None) => "it is not a regular file".to_owned(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.forget_file(&key, &path)?;
+                self.note_gone(digest, self.forget_file(&key, &path)?);
                 return Ok(false);
             }
             Err(e) => return Err(e),
         };
         self.quarantine(&one, &path, &why)?;
+        self.notes.note(Checked::FileBlob, digest, &why, "moved to quarantine/, forgotten");
         self.forget_file(&key, &path)?;
         Ok(false)
     }
@@ -124,11 +131,22 @@ impl Inner {
         }
     }
 
+    /// Moves a file out of the way that nobody knows.
+    pub(super) fn move_foreign(&self, path: &Path) -> io::Result<()> {
+        let why = "no digest names it";
+        self.quarantine(&unpoisoned(self.repair.lock()), path, why)?;
+        let below = path.strip_prefix(self.layout.root()).unwrap_or(path).display();
+        self.notes.note(Checked::Foreign, below, why, "moved to quarantine/");
+        Ok(())
+    }
+
     /// Keeps what was found in the place of a damaged record, for a person to look at. The record is forgotten.
     pub(super) fn keep_damaged(&self, key: &Key, found: &[u8], why: &str) -> io::Result<()> {
         let one = unpoisoned(self.repair.lock());
         let to = self.quarantine_name(&one, &hex::encode(key.hash));
         self.quarantined.fetch_add(1, Ordering::Relaxed);
+        let done = "forgotten; what was found is in quarantine/";
+        self.notes.note(Checked::packed(key.kind), hex::encode(key.hash), why, done);
         tracing::warn!(?key, kept_in = %to.display(), why, "a damaged record is forgotten, not served");
         match fs::write(&to, found) {
             // To look at it is a service; a full disk must not make an error of a miss.

@@ -101,7 +101,7 @@ pub(super) fn sweep(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
 }
 
 /// The sweep itself, for whoever has the lock.
-fn look_through(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
+pub(super) fn look_through(inner: &Inner, stop: &AtomicBool) -> io::Result<Swept> {
     let mut swept = Swept::default();
     for function in DigestFunction::ALL {
         sweep_files(inner, function, stop, &mut swept)?;
@@ -222,5 +222,5 @@ fn look_for_files(inner: &Inner, stop: &AtomicBool, swept: &mut Swept) -> io::Re
 
 fn aside(inner: &Inner, path: &Path, swept: &mut Swept) -> io::Result<()> {
     swept.foreign += 1;
-    inner.quarantine(&unpoisoned(inner.repair.lock()), path, "no digest names it")
+    inner.move_foreign(path)
 }

@@ -14,8 +14,8 @@ mod migrate;
 mod names;
 mod place;
 mod results;
-#[allow(dead_code)]
 mod usage;
+mod verify;
 mod watch;
 mod watermark;
 mod whole;
@@ -26,6 +26,7 @@ pub use lock::OpenError;
 pub use names::{Form, Name, Names, Namespace, Record};
 pub(crate) use place::{settle, with_folder};
 pub use usage::{Amount, InvocationUsage, ToolchainUsage, Usage};
+pub use verify::{Checked, Damage, Scrubbed, Told};
 pub use watermark::boot_id;
 
 use crate::{ActionCache, Blob, BlobStore, Hold, Invoker, StoreError};
@@ -44,7 +45,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use watch::{Told, Watch};
+use watch::Watch;
 use watermark::Watermark;
 use whole::{Epoch, Unseen, Whole};
 
@@ -97,6 +98,8 @@ struct Inner {
     placing: [Mutex<()>; PLACING_LOCKS],
     serial: AtomicU64,
     quarantined: AtomicU64,
+    /// What was found damaged, and was not told yet.
+    notes: verify::Notes,
     // Last: the directory is free when all the rest is gone.
     _lock: File,
 }
@@ -141,6 +144,7 @@ impl DiskStore {
             placing: std::array::from_fn(|_| Mutex::new(())),
             serial: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
+            notes: verify::Notes::default(),
             _lock: lock,
             layout,
         });
@@ -265,8 +269,8 @@ impl Inner {
     /// Takes in what happened to the files from outside.
     fn refresh(&self) -> io::Result<()> {
         match self.watch.refresh(&self.catalogue) {
-            Told::Known => Ok(()),
-            Told::LogGone => {
+            watch::Told::Known => Ok(()),
+            watch::Told::LogGone => {
                 tracing::warn!(directory = %self.layout.root().display(), "the store was removed while it was in use: it is empty now");
                 self.catalogue.reset()?;
                 self.watch.watch_log(&self.layout.log());
