@@ -21,7 +21,7 @@ pub fn usage(directory: &Path, time: Duration) -> Usage {
     let deadline = Instant::now() + time;
     let mut usage = Usage { bytes: 0, complete: true, free_bytes: free_bytes(directory).unwrap_or_default() };
     // Trees and slots hold hard links to blobs: what is counted once is counted once.
-    let mut pending: Vec<_> = ["blobs", "results", "names", "quarantine"].map(|name| directory.join(name)).into();
+    let mut pending: Vec<_> = ["blobs", "log", "quarantine"].map(|name| directory.join(name)).into();
     while let Some(next) = pending.pop() {
         let Ok(entries) = fs::read_dir(next) else { continue };
         for entry in entries.flatten() {

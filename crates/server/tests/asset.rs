@@ -168,8 +168,7 @@ async fn an_asset_is_whole_or_not_found() {
     assert_eq!((response.status.unwrap().code, response.root_directory_digest), (0, Some(tree.root.0.to_wire())));
     for (gone, directory_too) in [(referred, false), (sha(b"deep"), true)] {
         found(&fetch(&server, asked(URI, &[])).await, digest);
-        let hash = gone.hash_text();
-        std::fs::remove_file(server.directory.path().join("blobs/sha256").join(&hash[..2]).join(&hash)).unwrap();
+        server.lose(gone).await;
         not_found(&fetch(&server, asked(URI, &[])).await);
         let status = fetch_directory(&server, fetch_tree()).await.status.unwrap();
         assert_eq!(status.code == Code::NotFound as i32, directory_too, "{gone}");
@@ -188,8 +187,7 @@ async fn a_checksum_finds_what_is_there() {
     let response = fetch(&server, asked("https://example.org/archive.tar.gz", &bazels)).await;
     found(&response, digest);
     assert_eq!(response.uri, "https://example.org/archive.tar.gz");
-    let hash = digest.hash_text();
-    std::fs::remove_file(server.directory.path().join("blobs/sha256").join(&hash[..2]).join(&hash)).unwrap();
+    server.lose(digest).await;
     not_found(&fetch(&server, asked("https://example.org/archive.tar.gz", &bazels)).await);
     // A push with the checksum of something else is a mistake of its client.
     let other = server.put(&b"other"[..]).await;

@@ -70,13 +70,6 @@ async fn pieces(server: &TestServer, content: &Bytes, length: usize) -> Vec<Dige
     digests
 }
 
-/// Files of the store's room for blobs.
-fn remove_from_disk(server: &TestServer, blob: Digest) {
-    let hash = blob.hash_text();
-    let path = server.directory.path().join("blobs").join(blob.function().name()).join(&hash[..2]).join(&hash);
-    std::fs::remove_file(path).unwrap();
-}
-
 /// PROTOCOL 18: splitting and splicing are advertised, with an average of 512 KiB and the seed 0.
 #[tokio::test]
 async fn chunking_is_advertised() {
@@ -130,7 +123,7 @@ async fn chunks_that_went_away_come_back() {
     let large = noise(4, 5_000_000);
     let blob = server.put(large.clone()).await;
     let (chunks, _) = split(&server, blob).await.unwrap();
-    remove_from_disk(&server, chunks[1]);
+    server.lose(chunks[1]).await;
     common::until("it is seen to be gone", async || !server.has(chunks[1]).await).await;
     assert_eq!(split(&server, blob).await.unwrap().0, chunks);
     assert!(joined(&server, &chunks).await == large);

@@ -158,9 +158,7 @@ async fn results_of_bazel_are_complete_or_unknown() {
     assert_eq!(ask(server.tcp, "HEAD", &bazels, &[], b"").await.status, 404, "not what is in the tree");
     assert_eq!(put(server.tcp, &cas(b"in a tree"), b"in a tree").await.status, 200);
     assert_eq!(get(server.tcp, &bazels).await.body, result);
-    let evicted = sha(b"object").hash_text();
-    let file = server.directory.path().join("blobs/sha256").join(&evicted[..2]).join(&evicted);
-    std::fs::remove_file(file).unwrap();
+    server.lose(sha(b"object")).await;
     assert_eq!(get(server.tcp, &bazels).await.status, 404, "evicted");
     // Not every value of Bazel's is a result; then it is bytes too.
     assert_eq!(ask(server.tcp, "PUT", &bazels, &[BAZEL], b"\xff\xff").await.status, 201);

@@ -9,6 +9,7 @@ pub mod buildbox;
 pub mod cut;
 pub mod guide;
 pub mod jail;
+pub mod lost;
 pub mod makers;
 pub mod nix;
 pub mod packages;

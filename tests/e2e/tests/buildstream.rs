@@ -4,6 +4,7 @@
 //! An element that only imports files needs no sandbox of a distribution, and says as much about the API as one that
 //! compiles.
 use lre_e2e::jail::Root;
+use lre_e2e::lost::lose;
 use lre_e2e::packages::Packages;
 use lre_e2e::serve::{Home, Serve, said};
 use lre_e2e::wheels;
@@ -83,7 +84,7 @@ fn artifacts_are_shared() {
     assert_eq!(fs::read_to_string(out.join("one/two/deep.txt")).unwrap(), DEEP);
 
     let hash: String = Sha256::digest(DEEP).iter().map(|byte| format!("{byte:02x}")).collect();
-    fs::remove_file(machine.home.store().join("blobs/sha256").join(&hash[..2]).join(&hash)).unwrap();
+    lose(&machine.home.store(), machine.server.tcp(), &hash).unwrap();
     let incomplete = machine.bst("three", &["artifact", "pull", "hello.bst"]);
     assert!(incomplete.contains("does not have artifact"), "{incomplete}");
     let pushed = machine.bst("one", &["artifact", "push", "hello.bst"]);

@@ -2,6 +2,7 @@
 //! real compiler. Cold, warm with nothing of its own, and once without the server.
 use lre_e2e::bazel::{Bazel, Version, write_stubs};
 use lre_e2e::jail::Root;
+use lre_e2e::lost::lose;
 use lre_e2e::packages::Packages;
 use lre_e2e::serve::{Home, Serve, said};
 use lre_e2e::wheels;
@@ -109,7 +110,7 @@ fn bazel_over_http() {
     assert_eq!(said, b"through the cache\n");
 
     let evicted = other.outputs().unwrap().remove(Path::new("said.txt")).unwrap();
-    fs::remove_file(machine.home.store().join("blobs/sha256").join(&evicted[..2]).join(&evicted)).unwrap();
+    lose(&machine.home.store(), machine.server.tcp(), &evicted).unwrap();
     other.clean().unwrap();
     let again = build(&other);
     assert_eq!((again.count("local"), again.count("remote cache hit")), (1, actions - 1), "{}", again.output);
@@ -151,7 +152,7 @@ fn bazel_7_builds_without_the_bytes() {
     let one = somebody("one", "b c");
     assert_eq!(build(&one).count("local"), 3);
     let intermediate = one.outputs().unwrap().remove(Path::new("two.txt")).unwrap();
-    fs::remove_file(machine.home.store().join("blobs/sha256").join(&intermediate[..2]).join(&intermediate)).unwrap();
+    lose(&machine.home.store(), machine.server.tcp(), &intermediate).unwrap();
     // The last action is another, so it needs the output that has gone.
     let again = build(&somebody("two", "b d"));
     assert_eq!((again.count("remote cache hit"), again.count("local")), (1, 2), "{}", again.output);

@@ -120,7 +120,8 @@ async fn blobs_that_went_missing_are_sent_again() {
     let server = home.serve(&[]);
     let client = server.client().await;
     let mut spec = home.script("cat f", &[]);
-    let content = bytes::Bytes::from_static(b"soon gone\n");
+    // So much that it is a file.
+    let content = bytes::Bytes::from(b"soon gone\n".repeat(2_000));
     spec.inputs.add("f", Entry::Bytes { content: content.clone(), executable: false }).unwrap();
     let prepared = client.prepare(spec).await.unwrap();
     client.upload(&prepared).await.unwrap();
@@ -130,7 +131,7 @@ async fn blobs_that_went_missing_are_sent_again() {
     assert!(!lost.is_empty());
     lost.iter().for_each(|path| fs::remove_file(path).unwrap());
     let executed = client.execute(&prepared, &Options::default(), &|_| {}).await.unwrap();
-    assert_eq!(client.streams(&executed.result).await.unwrap().0, b"soon gone\n");
+    assert_eq!(client.streams(&executed.result).await.unwrap().0, content);
 }
 
 fn find(directory: &Path, name: &str, found: &mut Vec<std::path::PathBuf>) {

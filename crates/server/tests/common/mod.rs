@@ -140,6 +140,11 @@ impl TestServer {
         self.stores.blobs.hold(&[digest]).await.unwrap().1.is_empty()
     }
 
+    /// Removes a blob as somebody would who does not ask the server: the file of it.
+    pub async fn lose(&self, digest: Digest) {
+        std::fs::remove_file(self.stores.blobs.promote(digest).await.unwrap().unwrap()).unwrap();
+    }
+
     /// Files that wait in the staging folder.
     pub fn staged_files(&self) -> usize {
         std::fs::read_dir(self.directory.path().join("staging")).unwrap().count()
