@@ -1,5 +1,6 @@
 //! What the scenarios run and run with, made here: programs, toolchains, input trees.
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -141,6 +142,21 @@ impl Inputs {
 /// One file with a few bytes.
 pub fn one_input() -> BTreeMap<String, Vec<u8>> {
     BTreeMap::from([("input.txt".to_owned(), b"one input\n".to_vec())])
+}
+
+/// Bytes that nobody has seen before and that do not compress: `len` of them from a seed (splitmix64).
+pub fn noise(seed: u64, len: usize) -> Bytes {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)).to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| next()).collect();
+    bytes.truncate(len);
+    bytes.into()
 }
 
 fn path(i: usize) -> String {

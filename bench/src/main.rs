@@ -12,15 +12,16 @@ mod process;
 mod protocol;
 mod report;
 mod stats;
+mod store;
 mod toolchain;
 mod world;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use report::Report;
 use tokio::signal::unix::{SignalKind, signal};
 use world::World;
 
-const SCENARIOS: [&str; 4] = ["cc", "exec", "protocol", "toolchain"];
+const SCENARIOS: [&str; 5] = ["cc", "exec", "protocol", "store", "toolchain"];
 
 fn main() -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -34,10 +35,14 @@ fn main() -> Result<()> {
     })
 }
 
-/// `bench [SCENARIO [ROW]]`: everything, what is named, or of `exec` and `protocol` the rows whose name has this part.
+/// `bench [SCENARIO [ROW]]`: everything, what is named, of `exec` and `protocol` the rows whose name has this part, or of
+/// `store` one part.
 async fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (only, part) = (arguments.next(), arguments.next());
+    if only.as_deref() == Some(store::TOUCH) {
+        return store::touch(&part.context("a folder")?, &arguments.next().context("a count")?).await;
+    }
     let known = only.as_deref().is_none_or(|only| SCENARIOS.contains(&only));
     ensure!(known, "there is no scenario `{}`, only {}", only.unwrap_or_default(), SCENARIOS.join(", "));
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
@@ -48,6 +53,9 @@ async fn run() -> Result<()> {
     }
     if wanted("protocol") {
         protocol::protocol(part.as_deref(), &mut report).await?;
+    }
+    if wanted("store") {
+        store::store(part.as_deref(), &mut report).await?;
     }
     if wanted("toolchain") {
         toolchain::toolchain(&mut World::start().await?, &mut report).await?;

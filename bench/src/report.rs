@@ -68,6 +68,13 @@ impl Row {
         self.bar(format!("<= {at_most:.2}x of {} (is {ratio:.3}x)", title(other)), ratio <= at_most)
     }
 
+    /// Compares with one more, without holding it to that.
+    pub fn also(mut self, other: &str, p50: Duration) -> Self {
+        let ratio = self.p50.as_secs_f64() / p50.as_secs_f64().max(1e-9);
+        self.other.push_str(&format!("; {other}: {} ({ratio:.3}x)", readable(p50)));
+        self
+    }
+
     /// Any other bar.
     pub fn bar(mut self, says: impl Into<String>, met: bool) -> Self {
         self.bars.push(Bar { says: says.into(), met });

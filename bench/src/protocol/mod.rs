@@ -5,11 +5,11 @@ mod lookups;
 mod streams;
 mod uploads;
 
+use crate::generated::noise;
 use crate::report::{Report, Row};
 use crate::stats::Samples;
 use crate::world::World;
 use anyhow::Result;
-use bytes::Bytes;
 use casd::Casd;
 use lre_model::Digest;
 use std::time::Duration;
@@ -46,21 +46,6 @@ pub async fn protocol(part: Option<&str>, report: &mut Report) -> Result<()> {
 /// A row of which the same was measured of casd.
 fn beside_casd(name: &str, [ours, casd]: &[Samples; 2]) -> Row {
     Row::of(name, ours).at_most_of(1.0, "buildbox-casd", casd.p50())
-}
-
-/// Bytes that nobody has seen before and that do not compress: `len` of them from a seed (splitmix64).
-fn noise(seed: u64, len: usize) -> Bytes {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)).to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| next()).collect();
-    bytes.truncate(len);
-    bytes.into()
 }
 
 fn blob_name(digest: Digest) -> String {

@@ -39,9 +39,9 @@ enum Task {
     Tidy,
     /// The benchmarks, all or one of them
     Bench {
-        #[arg(value_parser = ["cc", "exec", "protocol", "toolchain"])]
+        #[arg(value_parser = ["cc", "exec", "protocol", "store", "toolchain"])]
         scenario: Option<String>,
-        /// Of `exec` and `protocol`: only the rows whose name has this part
+        /// Of `exec` and `protocol`: only the rows whose name has this part; of `store`: only this part
         row: Option<String>,
     },
     /// Throws what nobody should send at what reads it, for longer than the tests do; finds go to tests/corpus
