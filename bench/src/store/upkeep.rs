@@ -1,0 +1,80 @@
+//! What keeping a store of a million blobs in order costs, and how long others wait for an answer meanwhile.
+use super::data::Questions;
+use super::{MILLION, Stage, megabytes, ours};
+use crate::report::{Report, Row};
+use crate::stats::{Samples, readable};
+use anyhow::{Context, Result, ensure};
+use lre_store::DiskStore;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// Questions asked before, for what it takes when nothing else is done.
+const QUIET: usize = 50;
+
+/// What others have met while something was done.
+pub struct Meanwhile {
+    quiet: Samples,
+    answers: Samples,
+}
+
+impl Meanwhile {
+    /// Does `work` on another thread, and asks for 10,000 blobs all the time, half of them absent.
+    pub async fn of<T: Send + 'static>(
+        store: &Arc<DiskStore>,
+        questions: &Questions,
+        work: impl FnOnce(&DiskStore) -> Result<T> + Send + 'static,
+    ) -> Result<(T, Duration, Self)> {
+        let (mut quiet, mut answers) = <(Samples, Samples)>::default();
+        for _ in 0..QUIET {
+            quiet.add(asked(store, questions).await?);
+        }
+        let theirs = Arc::clone(store);
+        let worker = std::thread::spawn(move || {
+            let start = Instant::now();
+            let done = work(&theirs);
+            done.map(|done| (done, start.elapsed()))
+        });
+        while !worker.is_finished() {
+            answers.add(asked(store, questions).await?);
+        }
+        let (done, elapsed) = worker.join().ok().context("the work panicked")??;
+        Ok((done, elapsed, Self { quiet, answers }))
+    }
+
+    /// For a note.
+    pub fn says(&self) -> String {
+        let [p50, most] = [0.5, 1.0].map(|share| readable(self.answers.quantile(share)));
+        let [quiet, quiet_most] = [0.5, 1.0].map(|share| readable(self.quiet.quantile(share)));
+        format!("FindMissing of 10,000 meanwhile: {p50}, the longest {most}; before: {quiet}, the longest {quiet_most}")
+    }
+}
+
+async fn asked(store: &DiskStore, questions: &Questions) -> Result<Duration> {
+    let start = Instant::now();
+    let missing = ours::missing(store, &questions.half).await?;
+    let elapsed = start.elapsed();
+    ensure!(missing == questions.half.len().div_ceil(2), "{missing} are missing");
+    Ok(elapsed)
+}
+
+/// The rows, held to nothing.
+pub async fn upkeep(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    let (folder, _) = stage.million().await?;
+    let store = Arc::new(DiskStore::open(&folder)?);
+    let questions = Questions::of(MILLION);
+    let (usage, elapsed, meanwhile) = Meanwhile::of(&store, &questions, |store| Ok(store.usage(&[])?)).await?;
+    let row = Row::new("what 1,000,000 blobs take, by kind and age (`lre cache du`)", readable(elapsed));
+    report.row(row.note(meanwhile.says()));
+    drop(usage);
+    let verify = |store: &DiskStore| Ok(store.verify(&|_| {}, &AtomicBool::new(false))?);
+    let (scrubbed, elapsed, meanwhile) = Meanwhile::of(&store, &questions, verify).await?;
+    ensure!(scrubbed.problems == 0, "{} problems were found", scrubbed.problems);
+    let bytes: u64 = scrubbed.checked.iter().map(|(_, amount)| amount.bytes).sum();
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
+    let rate = (bytes as f64 / elapsed.as_secs_f64()) as u64;
+    let ours = format!("{}, {} a second", readable(elapsed), megabytes(rate));
+    let row = Row::new("all of 1,000,000 blobs read and hashed (`lre cache verify`)", ours);
+    report.row(row.note(meanwhile.says()));
+    Ok(())
+}
