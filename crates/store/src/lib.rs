@@ -24,8 +24,9 @@ pub use blob::{Blob, FileBlob, Origin, hash_reader};
 pub use complete::{Complete, first_absent_of};
 pub use compose::{Far, Stores, compose};
 pub use disk::{
-    Amount, Checked, Damage, DiskStore, Form, InvocationUsage, MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS, Name, Names,
-    Namespace, OpenError, Record, Scrubbed, Swept, Told, ToolchainUsage, Usage, boot_id,
+    Amount, Budget, Checked, Collected, Damage, DiskStore, Form, InvocationUsage, MODE_EXECUTABLE, MODE_PLAIN,
+    MTIME_SECONDS, Name, Names, Namespace, OpenError, Progress, Record, Scrubbed, Step, Swept, Told, ToolchainUsage,
+    Usage, boot_id,
 };
 pub use inodes::Inodes;
 pub use invocation::Invoker;

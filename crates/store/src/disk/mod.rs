@@ -5,6 +5,7 @@
 //! of all. What is served is what the name says: every blob is hashed on its way in, is there when it is complete, and
 //! is never written again.
 mod catalogue;
+mod evict;
 mod files;
 mod holds;
 mod keeper;
@@ -20,6 +21,7 @@ mod watch;
 mod watermark;
 mod whole;
 
+pub use evict::{Budget, Collected, Progress, Step};
 pub use keeper::Swept;
 pub use layout::{MODE_EXECUTABLE, MODE_PLAIN, MTIME_SECONDS};
 pub use lock::OpenError;
@@ -71,8 +73,9 @@ const IN_PLACE_LOOKS: usize = 32;
 
 /// Blobs and action results in a directory of this process alone.
 pub struct DiskStore {
-    // Stops before `inner` goes: while the keeper works, the directory stays locked.
+    // These stop before `inner` goes: while they work, the directory stays locked.
     _keeper: Keeper,
+    tender: Mutex<Option<evict::Tender>>,
     inner: Arc<Inner>,
 }
 
@@ -82,6 +85,7 @@ struct Inner {
     watch: Watch,
     whole: Mutex<Whole>,
     holds: Holds,
+    evict: evict::Evict,
     clock: Clock,
     /// Files changed at or after this moment are in doubt; see [`watermark`].
     doubt_since: AtomicI64,
@@ -137,6 +141,7 @@ impl DiskStore {
             catalogue,
             whole: Mutex::default(),
             holds: Holds::default(),
+            evict: evict::Evict::default(),
             clock: Clock::starting(opened.minute),
             dirty: AtomicBool::new(true),
             repair: Mutex::new(()),
@@ -153,7 +158,7 @@ impl DiskStore {
             inner.migrate().map_err(io)?;
         }
         inner.watch.watch_log(&inner.layout.log());
-        Ok(Self { _keeper: Keeper::start(inner.clone()).map_err(io)?, inner })
+        Ok(Self { _keeper: Keeper::start(inner.clone()).map_err(io)?, tender: Mutex::default(), inner })
     }
 
     /// The directory, absolute. Neighbours of the store keep what they derive from it in folders
@@ -266,6 +271,18 @@ impl Inner {
         unpoisoned(self.placing[usize::from(key.hash[1]) % PLACING_LOCKS].lock())
     }
 
+    /// Waits until whoever has just forgotten one of these has removed what it had in files, which has names that may be given
+    /// anew from now on. For what is put in the log, without the lock.
+    fn after_eviction<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) {
+        let mut waited = [false; PLACING_LOCKS];
+        for key in keys {
+            let one = usize::from(key.hash[1]) % PLACING_LOCKS;
+            if !std::mem::replace(&mut waited[one], true) {
+                drop(self.placing(key));
+            }
+        }
+    }
+
     /// Takes in what happened to the files from outside.
     fn refresh(&self) -> io::Result<()> {
         match self.watch.refresh(&self.catalogue) {
@@ -309,6 +326,7 @@ impl Inner {
                 Ok(gone)
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                self.catalogue.lift(keys, stamp);
                 let mut gone = Vec::new();
                 self.catalogue.look(keys.iter().copied(), |key, entry| gone.extend(entry.is_none().then_some(key)));
                 Ok(gone)

@@ -5,7 +5,7 @@
 //! record of the log that says which. An entry whose blob has gone is as good as none: whoever asks looks
 //! ([`crate::first_absent_of`]), and the sweep removes it. Names that nobody uses go like all else that nobody uses.
 use super::Inner;
-use super::catalogue::{Key, Kind, Place};
+use super::catalogue::{Key, Kind, Place, RECORD_HEAD_BYTES};
 use super::files::Look;
 use crate::StoreError;
 use lre_model::{Digest, DigestFunction, Hasher};
@@ -197,6 +197,7 @@ impl Names {
         if bytes.len() as u64 > NAME_BYTES_MAX {
             return Err(StoreError::TooLarge { size_bytes: bytes.len() as u64, at_most: NAME_BYTES_MAX });
         }
+        self.0.admit(bytes.len() as u64 + RECORD_HEAD_BYTES)?;
         self.0.catalogue.put(Key::new(Kind::Name, name.0), name.0.size_bytes(), &bytes, self.0.stamp(RANK))?;
         self.0.dirty();
         Ok(())

@@ -1,5 +1,5 @@
 //! How a blob gets its name: hashed, complete, and in one step.
-use super::catalogue::{Key, Place, Stamp};
+use super::catalogue::{Key, Place, RECORD_HEAD_BYTES, Stamp};
 use super::layout::{MODE_PLAIN, MTIME_SECONDS, Room};
 use super::{IN_PLACE_BYTES, Inner, PACKED_BYTES_MAX, PACKED_OWNED_BYTES_MAX};
 use crate::{Blob, FileBlob, Origin, StoreError};
@@ -11,6 +11,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+
+/// What files take on the disk is rounded up to this, in bytes.
+const BLOCK_BYTES: u64 = 4096;
 
 /// A file that goes away unless it gets its name.
 struct Temporary {
@@ -65,6 +68,7 @@ impl Inner {
                 if self.has_before_write(digest, stamp)? {
                     return Ok(());
                 }
+                self.admit_file(digest)?;
                 self.write_file(digest, &mut &bytes[..], None, stamp)
             }
             Blob::File(file) => match small(file)? {
@@ -80,7 +84,10 @@ impl Inner {
     /// Keeps bytes of this digest in the log, if there is nothing of it yet.
     fn pack(&self, digest: Digest, bytes: &[u8], stamp: Stamp) -> Result<(), StoreError> {
         if !digest.is_empty_blob() && !self.has_before_write(digest, stamp)? {
-            self.catalogue.put(Key::blob(digest), digest.size_bytes(), bytes, stamp)?;
+            let key = Key::blob(digest);
+            self.admit(digest.size_bytes() + RECORD_HEAD_BYTES)?;
+            self.catalogue.put(key, digest.size_bytes(), bytes, stamp)?;
+            self.after_eviction([&key]);
             self.dirty();
         }
         Ok(())
@@ -104,7 +111,9 @@ impl Inner {
             }
         }
         if !new.is_empty() {
+            self.admit(new.iter().map(|(_, size, _)| size + RECORD_HEAD_BYTES).sum())?;
             self.catalogue.put_many(&new, stamp)?;
+            self.after_eviction(new.iter().map(|(key, ..)| key));
             self.dirty();
         }
         Ok(kept)
@@ -112,7 +121,13 @@ impl Inner {
 
     /// Gives a blob that is in the log a file of its own.
     pub(super) fn unpack(&self, digest: Digest, bytes: &[u8], stamp: Stamp) -> Result<(), StoreError> {
+        self.admit_file(digest)?;
         self.write_file(digest, &mut &bytes[..], None, stamp)
+    }
+
+    /// Asked before a file is made.
+    fn admit_file(&self, digest: Digest) -> Result<(), StoreError> {
+        self.admit(digest.size_bytes().saturating_add(BLOCK_BYTES + RECORD_HEAD_BYTES))
     }
 
     fn keep_file(&self, digest: Digest, file: &FileBlob, stamp: Stamp) -> Result<(), StoreError> {
@@ -127,7 +142,11 @@ impl Inner {
         if !proven && (!copy || there) {
             same(digest, crate::hash_reader(digest.function(), file.reader())?)?;
         }
-        if there || (!copy && self.link(digest, file, stamp)?) {
+        if there {
+            return Ok(());
+        }
+        self.admit_file(digest)?;
+        if !copy && self.link(digest, file, stamp)? {
             return Ok(());
         }
         self.write_file(digest, &mut file.reader(), Some(digest), stamp)

@@ -1,5 +1,5 @@
 //! Action results: the `ActionResult` message of each action, in the log.
-use super::catalogue::{Key, Payload};
+use super::catalogue::{Key, Payload, RECORD_HEAD_BYTES};
 use super::{Inner, RESULT_BYTES_MAX};
 use crate::StoreError;
 use lre_model::{ActionDigest, ActionResult};
@@ -29,6 +29,7 @@ impl Inner {
         if bytes.len() as u64 > RESULT_BYTES_MAX {
             return Err(StoreError::TooLarge { size_bytes: bytes.len() as u64, at_most: RESULT_BYTES_MAX });
         }
+        self.admit(bytes.len() as u64 + RECORD_HEAD_BYTES)?;
         self.catalogue.put(Key::result(action), action.0.size_bytes(), &bytes, self.stamp(RANK))?;
         self.dirty();
         Ok(())

@@ -9,7 +9,7 @@
 //! returns: `kill -9` loses nothing of it. [`Catalogue::sync`] brings it to the disk.
 mod entry;
 
-pub(crate) use entry::{Entry, Key, Kind, Place, Stamp};
+pub(crate) use entry::{Entry, Key, Kind, Place, RECORD_HEAD_BYTES, Stamp};
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
