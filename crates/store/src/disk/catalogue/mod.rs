@@ -7,30 +7,71 @@
 //!
 //! Every change is one record, written before the memory knows of it. What is written is in the page cache when a call
 //! returns: `kill -9` loses nothing of it. [`Catalogue::sync`] brings it to the disk.
+//!
+//! | room | what |
+//! |---|---|
+//! | [`record`] | the bytes: header of a segment, head of a record |
+//! | [`medium`] | what is asked of the disk |
+//! | [`index`], [`state`], [`invocations`] | the memory |
+//! | [`writer`] | the end of the log |
+//! | [`scan`], [`open`] | a start: reading what was written |
+//! | [`checkpoint`] | a copy of the memory, so that a start reads little |
+//! | [`compact`], [`scrub`] | what is done in the background |
+mod checkpoint;
+mod compact;
 mod entry;
+mod index;
+mod invocations;
+mod medium;
+mod open;
+mod read;
+mod record;
+mod scan;
+mod scrub;
+mod state;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 pub(crate) use entry::{Entry, Key, Kind, Place, RECORD_HEAD_BYTES, Stamp};
 
+use super::holds::MARK_MINUTES;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use index::{Slot, prefix};
+use lre_model::DigestFunction;
+use medium::{Folder, Handles, Medium};
+use record::{At, Head};
+use state::State;
 use std::io;
-use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use writer::Writer;
+
+/// Bytes of a segment. A larger record makes a larger one.
+const SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Keys in one record of use.
+const USES_MAX: usize = 64 * 1024;
 
 /// See the module.
+///
+/// Who changes something has the writer's lock from the look at what there is until the memory knows of the change, and so
+/// across the write of its records. The lock of the memory is never held across anything that the disk does: who only looks
+/// or reads waits for nobody's write.
 pub(crate) struct Catalogue {
+    medium: Arc<dyn Medium>,
+    handles: Handles,
+    segment_bytes: u64,
+    // Locks, in the order in which they are taken.
+    compacting: Mutex<Option<compact::Work>>,
+    checkpointing: Mutex<()>,
+    syncing: Mutex<()>,
+    writer: Mutex<Writer>,
     state: RwLock<State>,
 }
 
-#[derive(Default)]
-struct State {
-    entries: BTreeMap<Key, (Entry, Bytes)>,
-    invocations: BTreeMap<u16, Invocation>,
-    losses: u64,
-}
-
 /// What an open has found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opened {
     /// There was no log: made now, or taken away.
     pub fresh: bool,
@@ -40,6 +81,11 @@ pub(crate) struct Opened {
     pub torn_bytes: u64,
     /// The latest minute of any record or entry; the clock of this life begins no earlier.
     pub minute: u32,
+    /// Entries of the checkpoint whose segment is gone or has become shorter. They have been forgotten.
+    pub lost: u64,
+    /// Files in the folder that are not of the log, or segments whose header is damaged. They were not looked into, and
+    /// stay where they are.
+    pub foreign: Vec<PathBuf>,
 }
 
 /// What was found under a key.
@@ -91,22 +137,24 @@ impl Catalogue {
     /// Opens the log in the folder `log`, which is made where it does not exist.
     ///
     /// # Errors
-    /// The disk failed. What is damaged is no error; see [`Opened`].
+    /// The disk failed; or a newer program has written there, and then nothing is changed. What is damaged is no error; see
+    /// [`Opened`].
     pub(crate) fn open(log: &Path) -> io::Result<(Self, Opened)> {
         std::fs::create_dir_all(log)?;
-        let opened = Opened { fresh: true, ..Opened::default() };
-        Ok((Self { state: RwLock::default() }, opened))
+        let (catalogue, mut opened) = Self::open_on(Arc::new(Folder(log.to_owned())), SEGMENT_BYTES)?;
+        opened.foreign.iter_mut().for_each(|name| *name = log.join(&name));
+        Ok((catalogue, opened))
     }
 
     /// The entry of a key.
     pub(crate) fn get(&self, key: &Key) -> Option<Entry> {
-        unpoisoned(self.state.read()).entries.get(key).map(|(entry, _)| *entry)
+        unpoisoned(self.state.read()).index.get(key).map(Slot::entry)
     }
 
     /// The entries of many keys, under one lock: `seen` is called for each in order. It must not call the catalogue.
     pub(crate) fn look(&self, keys: impl IntoIterator<Item = Key>, mut seen: impl FnMut(Key, Option<Entry>)) {
         let state = unpoisoned(self.state.read());
-        keys.into_iter().for_each(|key| seen(key, state.entries.get(&key).map(|(entry, _)| *entry)));
+        keys.into_iter().for_each(|key| seen(key, state.index.get(&key).map(Slot::entry)));
     }
 
     /// The bytes of an entry.
@@ -114,11 +162,7 @@ impl Catalogue {
     /// # Errors
     /// The disk failed.
     pub(crate) fn read(&self, key: &Key) -> io::Result<Payload> {
-        Ok(match unpoisoned(self.state.read()).entries.get(key) {
-            None => Payload::Absent,
-            Some((entry, _)) if entry.place == Place::File => Payload::File,
-            Some((_, bytes)) => Payload::Bytes(bytes.clone()),
-        })
+        self.read_payload(key)
     }
 
     /// Keeps an entry with its bytes in the log, in place of an older one. `size_bytes` is the size in the digest.
@@ -126,21 +170,20 @@ impl Catalogue {
     /// # Errors
     /// The disk failed or is full: then nothing has changed.
     pub(crate) fn put(&self, key: Key, size_bytes: u64, payload: &[u8], stamp: Stamp) -> io::Result<()> {
-        self.put_many(&[(key, size_bytes, payload)], stamp)
+        let mut writer = unpoisoned(self.writer.lock());
+        self.append(&mut writer, [(Head::put(&key, size_bytes, stamp), payload)], |state, head, at| {
+            state.set(Slot::of(head, at));
+        })
     }
 
-    /// Many at once, with one write.
+    /// Many at once, with one write for each MiB.
     ///
     /// # Errors
     /// As [`Catalogue::put`]; some of them may be kept.
     pub(crate) fn put_many(&self, entries: &[(Key, u64, &[u8])], stamp: Stamp) -> io::Result<()> {
-        let mut state = unpoisoned(self.state.write());
-        for (key, size_bytes, payload) in entries {
-            let stored = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-            let entry = Entry::new(*size_bytes, Place::Packed, stored, stamp);
-            state.entries.insert(*key, (entry, Bytes::copy_from_slice(payload)));
-        }
-        Ok(())
+        let mut writer = unpoisoned(self.writer.lock());
+        let records = entries.iter().map(|(key, size, payload)| (Head::put(key, *size, stamp), *payload));
+        self.append(&mut writer, records, |state, head, at| state.set(Slot::of(head, at)))
     }
 
     /// Says that there is a file with the bytes of a blob, in place of what was known of it. It counts as seen.
@@ -148,26 +191,53 @@ impl Catalogue {
     /// # Errors
     /// As [`Catalogue::put`].
     pub(crate) fn put_file(&self, key: Key, size_bytes: u64, stamp: Stamp) -> io::Result<()> {
-        let mut entry = Entry::new(size_bytes, Place::File, 0, stamp);
-        entry.seen = true;
-        unpoisoned(self.state.write()).entries.insert(key, (entry, Bytes::new()));
-        Ok(())
+        let mut writer = unpoisoned(self.writer.lock());
+        self.append(&mut writer, [(Head::file(&key, size_bytes, stamp), &[][..])], |state, head, at| {
+            let mut slot = Slot::of(head, at);
+            slot.set_seen(true);
+            state.set(slot);
+        })
     }
 
     /// Marks entries as used; where `stamp.rank` is higher than theirs it becomes theirs. Returns those that there
-    /// are none of.
+    /// are none of. Nothing is written of those that stay as they are.
     ///
     /// # Errors
     /// As [`Catalogue::put`].
     pub(crate) fn touch(&self, keys: &[Key], stamp: Stamp) -> io::Result<Vec<Key>> {
-        let mut state = unpoisoned(self.state.write());
+        let mut writer = unpoisoned(self.writer.lock());
         let mut gone = Vec::new();
-        for key in keys {
-            match state.entries.get_mut(key) {
-                Some((entry, _)) => entry.mark(stamp),
-                None => gone.push(*key),
+        // One list for each kind and function.
+        let mut used: Vec<((Kind, DigestFunction), Vec<u8>)> = Vec::new();
+        {
+            let state = unpoisoned(self.state.read());
+            for key in keys {
+                let Some(slot) = state.index.get(key) else {
+                    gone.push(*key);
+                    continue;
+                };
+                let mut marked = *slot;
+                marked.mark(stamp);
+                if marked == *slot {
+                    continue;
+                }
+                let of = (key.kind, key.function);
+                let known = used.iter().position(|(other, bytes)| *other == of && bytes.len() < 8 * USES_MAX);
+                let at = known.unwrap_or_else(|| {
+                    used.push((of, Vec::new()));
+                    used.len() - 1
+                });
+                used[at].1.extend_from_slice(&prefix(&key.hash).to_le_bytes());
             }
         }
+        let records =
+            used.iter().map(|((kind, function), prefixes)| (Head::used(*kind, *function, stamp), &prefixes[..]));
+        let mut each = used.iter();
+        self.append(&mut writer, records, |state, head, at| {
+            if let Some((_, prefixes)) = each.next() {
+                state.apply(head, prefixes, at);
+            }
+        })?;
         Ok(gone)
     }
 
@@ -184,21 +254,27 @@ impl Catalogue {
     /// Forgets those entries of which `is_it` says so, under the lock. Returns them. Counts as a loss for each.
     ///
     /// # Errors
-    /// As [`Catalogue::put`]; memory forgets them all the same, so that nothing is promised of them.
+    /// As [`Catalogue::put`]; memory forgets them all the same, so that nothing is promised of them, and the records are written
+    /// as soon as something can be.
     pub(crate) fn forget_if(
         &self,
         keys: &[Key],
         mut is_it: impl FnMut(&Key, &Entry) -> bool,
     ) -> io::Result<Vec<(Key, Entry)>> {
-        let mut state = unpoisoned(self.state.write());
+        let mut writer = unpoisoned(self.writer.lock());
         let mut forgotten = Vec::new();
+        let mut state = unpoisoned(self.state.write());
         for key in keys {
-            if let Some((entry, _)) = state.entries.get(key).filter(|(entry, _)| is_it(key, entry)) {
-                forgotten.push((*key, *entry));
-                state.entries.remove(key);
+            if state.index.get(key).is_some_and(|slot| is_it(key, &slot.entry()))
+                && let Some(slot) = state.remove(key)
+            {
+                forgotten.push((*key, slot.entry()));
+                writer.owe(key, &slot);
                 state.losses += 1;
             }
         }
+        drop(state);
+        self.pay(&mut writer)?;
         Ok(forgotten)
     }
 
@@ -231,22 +307,20 @@ impl Catalogue {
     pub(crate) fn see(&self, key: &Key, losses: u64) -> bool {
         let mut state = unpoisoned(self.state.write());
         let same = state.losses == losses;
-        if let Some((entry, _)) = state.entries.get_mut(key)
-            && same
-        {
-            entry.seen = true;
-            return true;
+        match state.index.get_mut(key).filter(|slot| same && slot.is_file()) {
+            Some(slot) => slot.set_seen(true),
+            None => return false,
         }
-        false
+        true
     }
 
     /// The files of those blobs for which `is_it` says so must be looked at again. Counts as a loss.
     pub(crate) fn doubt(&self, mut is_it: impl FnMut(&Key) -> bool) {
         let mut state = unpoisoned(self.state.write());
         state.losses += 1;
-        for (key, (entry, _)) in &mut state.entries {
-            if entry.place == Place::File && is_it(key) {
-                entry.seen = false;
+        for slot in state.index.all_mut() {
+            if slot.is_file() && slot.key().is_some_and(|key| is_it(&key)) {
+                slot.set_seen(false);
             }
         }
     }
@@ -255,61 +329,89 @@ impl Catalogue {
     pub(crate) fn doubt_one(&self, key: &Key) {
         let mut state = unpoisoned(self.state.write());
         state.losses += 1;
-        if let Some((entry, _)) = state.entries.get_mut(key) {
-            entry.seen = false;
+        if let Some(slot) = state.index.get_mut(key) {
+            slot.set_seen(false);
         }
     }
 
     /// Calls `seen` for every entry, in no order, a few thousand under one lock: what comes and goes meanwhile may be told or
     /// not. It must not call the catalogue.
     pub(crate) fn each(&self, mut seen: impl FnMut(&Key, &Entry)) {
-        let state = unpoisoned(self.state.read());
-        state.entries.iter().for_each(|(key, (entry, _))| seen(key, entry));
+        for number in 0.. {
+            let state = unpoisoned(self.state.read());
+            let Some(slots) = state.index.chunk(number) else { return };
+            for slot in slots {
+                if let Some(key) = slot.key() {
+                    seen(&key, &slot.entry());
+                }
+            }
+        }
     }
 
     /// See [`Stats`].
     pub(crate) fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        self.each(|_, entry| {
-            stats.entries += 1;
-            stats.live_bytes += entry.log_bytes();
-            if entry.place == Place::File {
-                stats.files += 1;
-                stats.file_bytes += entry.file_bytes();
-            }
-        });
-        stats.log_bytes = stats.live_bytes;
-        stats
+        unpoisoned(self.state.read()).stats()
     }
 
     /// The number of an invocation, new or known, which is seen at this minute. Durable: a new one at once, the last call to
-    /// [`super::holds::MARK_MINUTES`]. Numbers are used again after 65,535.
+    /// [`MARK_MINUTES`]. Numbers are used again after 65,535.
     ///
     /// # Errors
     /// As [`Catalogue::put`].
     pub(crate) fn invocation(&self, name: &str, tool: &str, minute: u32) -> io::Result<u16> {
-        let mut state = unpoisoned(self.state.write());
-        if let Some((number, known)) = state.invocations.iter_mut().find(|(_, known)| known.name == name) {
-            known.last = known.last.max(minute);
-            return Ok(*number);
+        let new = Invocation::new(name, tool, minute);
+        let recent = |state: &State| {
+            let (number, known) = state.invocations.find(&new.name)?;
+            (minute < known.last.saturating_add(MARK_MINUTES)).then_some(number)
+        };
+        {
+            let state = unpoisoned(self.state.read());
+            if let Some(number) = recent(&state) {
+                return Ok(number);
+            }
         }
-        let number = state.invocations.last_key_value().map_or(1, |(last, _)| last + 1);
-        let new = Invocation { name: name.to_owned(), tool: tool.to_owned(), began: minute, last: minute };
-        state.invocations.insert(number, new);
+        let mut writer = unpoisoned(self.writer.lock());
+        let (number, seen) = {
+            let state = unpoisoned(self.state.read());
+            if let Some(number) = recent(&state) {
+                return Ok(number);
+            }
+            match state.invocations.find(&new.name) {
+                Some((number, known)) => (number, Invocation { last: minute, ..known.clone() }),
+                None => (state.invocations.next(), new),
+            }
+        };
+        let payload = seen.encode();
+        let record = (Head::invocation(number, minute), &payload[..]);
+        self.append(&mut writer, [record], |state, head, at| state.apply(head, &payload, at))?;
         Ok(number)
     }
 
     /// All invocations that are known, by number.
     pub(crate) fn invocations(&self) -> Vec<(u16, Invocation)> {
-        unpoisoned(self.state.read()).invocations.iter().map(|(number, known)| (*number, known.clone())).collect()
+        let state = unpoisoned(self.state.read());
+        state.invocations.all().map(|(number, known)| (number, known.clone())).collect()
     }
 
-    /// Brings all records to the disk.
+    /// Brings all records to the disk that were written before the call.
     ///
     /// # Errors
     /// The disk failed.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        Ok(())
+        // One after the other: who comes second must not find that the first has taken all, and not wait for it.
+        let _one = unpoisoned(self.syncing.lock());
+        let (unsynced, names) = {
+            let mut writer = unpoisoned(self.writer.lock());
+            (std::mem::take(&mut writer.unsynced), std::mem::take(&mut writer.unsynced_names))
+        };
+        let synced = unsynced.values().try_for_each(|file| file.sync());
+        let synced = synced.and_then(|()| if names { self.medium.sync() } else { Ok(()) });
+        if synced.is_err() {
+            let mut writer = unpoisoned(self.writer.lock());
+            writer.unsynced.extend(unsynced);
+            writer.unsynced_names |= names;
+        }
+        synced
     }
 
     /// Writes a checkpoint, if what a start would have to read behind the last one has become long, or `now` says so. Blocks
@@ -318,40 +420,62 @@ impl Catalogue {
     /// # Errors
     /// The disk failed or is full; the last checkpoint stays.
     pub(crate) fn checkpoint(&self, now: bool) -> io::Result<bool> {
-        let _ = now;
-        Ok(false)
+        self.write_checkpoint(now)
     }
 
-    /// Frees room: moves what counts out of the segment with the most dead bytes, at most about `bytes` of it, if half of it
-    /// is dead (`all`: if a tenth is). Returns `false` when there is nothing left to do.
-    ///
-    /// # Errors
-    /// The disk failed or is full; nothing is lost.
-    pub(crate) fn compact(&self, bytes: u64, all: bool) -> io::Result<bool> {
-        let _ = (bytes, all);
-        Ok(false)
-    }
-
-    /// Reads all records that count, up to `bytes` from where the last call ended (`from`: the start), and calls `found` for
-    /// each with its payload, or with what is wrong with it (then it has been forgotten, as with [`Catalogue::read`]). Returns where to
-    /// go on; `None` at the end.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub(crate) fn scrub(
+    /// Writes records at the end of the log, and says each to `applied` when it is there, with the memory.
+    fn append<'a>(
         &self,
-        from: Option<Cursor>,
-        bytes: u64,
-        mut found: impl FnMut(&Key, &Entry, Payload),
-    ) -> io::Result<Option<Cursor>> {
-        let _ = (from, bytes);
-        let entries: Vec<_> = unpoisoned(self.state.read()).entries.iter().map(|(k, v)| (*k, v.clone())).collect();
-        for (key, (entry, payload)) in entries {
-            if entry.place == Place::Packed {
-                found(&key, &entry, Payload::Bytes(payload));
+        writer: &mut Writer,
+        records: impl IntoIterator<Item = (Head, &'a [u8])>,
+        applied: impl FnMut(&mut State, &Head, At),
+    ) -> io::Result<()> {
+        // What was forgotten before must not come back by its record coming after a newer one.
+        self.pay(writer)?;
+        self.write_all(writer, records, applied)
+    }
+
+    /// Writes the records of what was forgotten.
+    fn pay(&self, writer: &mut Writer) -> io::Result<()> {
+        while !writer.owed.is_empty() {
+            let owed = writer.owed.clone();
+            let mut paid = 0;
+            let written = self.write_all(writer, owed.iter().map(|head| (*head, &[][..])), |_, _, _| paid += 1);
+            writer.owed.drain(..paid);
+            written?;
+        }
+        Ok(())
+    }
+
+    fn write_all<'a>(
+        &self,
+        writer: &mut Writer,
+        records: impl IntoIterator<Item = (Head, &'a [u8])>,
+        mut applied: impl FnMut(&mut State, &Head, At),
+    ) -> io::Result<()> {
+        let mut records = records.into_iter().peekable();
+        while let Some((_, payload)) = records.peek() {
+            if writer.is_full(record::HEAD as u64 + payload.len() as u64, self.segment_bytes) {
+                self.roll(writer)?;
+            }
+            writer.gather(&mut records, self.segment_bytes)?;
+            writer.write()?;
+            let mut state = unpoisoned(self.state.write());
+            state.grown(writer.number, writer.offset);
+            for (head, at) in &writer.gathered {
+                applied(&mut state, head, *at);
             }
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// Goes on in a new segment.
+    fn roll(&self, writer: &mut Writer) -> io::Result<()> {
+        writer.roll(&*self.medium)?;
+        self.handles.add(writer.number, Arc::clone(&writer.file));
+        let segment = state::Segment { seed: writer.seed, len: writer.offset, ..state::Segment::default() };
+        unpoisoned(self.state.write()).segments.insert(writer.number, segment);
+        Ok(())
     }
 }
 
