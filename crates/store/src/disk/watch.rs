@@ -91,10 +91,12 @@ impl Watch {
         true
     }
 
-    /// Asks the kernel to tell when the folder of the log goes.
+    /// Asks the kernel to tell when the folder of the log goes. By its name: of the folder itself it would tell when
+    /// the last file in it is closed, and we have them open.
     pub(super) fn watch_log(&self, log: &Path) {
-        if let Some(queue) = &self.queue {
-            unpoisoned(queue.watches.lock()).log = inotify::add_watch(&queue.inotify, log, GOES).ok();
+        if let (Some(queue), Some(root)) = (&self.queue, log.parent()) {
+            let what = WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
+            unpoisoned(queue.watches.lock()).log = inotify::add_watch(&queue.inotify, root, what).ok();
         }
     }
 
@@ -109,7 +111,7 @@ impl Watch {
         loop {
             match events.next() {
                 Ok(event) if watches.log == Some(event.wd()) => {
-                    if watches.log.take_if(|_| event.events().intersects(GONE)).is_some() {
+                    if event.file_name() == Some(c"log") && watches.log.take().is_some() {
                         let _ = inotify::remove_watch(&queue.inotify, event.wd());
                         told = Told::LogGone;
                     }

@@ -66,7 +66,16 @@ impl Medium for Folder {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
-        Ok(Arc::new(Self::options().create_new(true).mode(0o600).open(self.path(name))?))
+        let create = || Self::options().create_new(true).mode(0o600).open(self.path(name));
+        let file = match create() {
+            // Somebody has removed the folder.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.0)?;
+                create()?
+            }
+            file => file?,
+        };
+        Ok(Arc::new(file))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn Handle>> {
@@ -156,6 +165,11 @@ impl Handles {
     /// Closes a segment that is gone.
     pub(super) fn close(&self, number: u32) {
         unpoisoned(self.open.lock()).by_number.remove(&number);
+    }
+
+    /// Closes all.
+    pub(super) fn close_all(&self) {
+        unpoisoned(self.open.lock()).by_number.clear();
     }
 
     #[cfg(test)]

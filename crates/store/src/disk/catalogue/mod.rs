@@ -203,41 +203,29 @@ impl Catalogue {
     /// are none of. Nothing is written of those that stay as they are.
     ///
     /// # Errors
-    /// As [`Catalogue::put`].
+    /// As [`Catalogue::put`]; but the memory has marked them, and the record is written as soon as something can be.
     pub(crate) fn touch(&self, keys: &[Key], stamp: Stamp) -> io::Result<Vec<Key>> {
         let mut writer = unpoisoned(self.writer.lock());
-        let mut gone = Vec::new();
-        // One list for each kind and function.
-        let mut used: Vec<((Kind, DigestFunction), Vec<u8>)> = Vec::new();
+        let (mut gone, mut used) = (Vec::new(), Uses::default());
         {
-            let state = unpoisoned(self.state.read());
+            let mut state = unpoisoned(self.state.write());
             for key in keys {
-                let Some(slot) = state.index.get(key) else {
-                    gone.push(*key);
-                    continue;
-                };
-                let mut marked = *slot;
-                marked.mark(stamp);
-                if marked == *slot {
-                    continue;
+                match state.index.get_mut(key) {
+                    None => gone.push(*key),
+                    Some(slot) => {
+                        let before = slot.stamp();
+                        slot.mark(stamp);
+                        if slot.stamp() != before {
+                            used.add(key);
+                        }
+                    }
                 }
-                let of = (key.kind, key.function);
-                let known = used.iter().position(|(other, bytes)| *other == of && bytes.len() < 8 * USES_MAX);
-                let at = known.unwrap_or_else(|| {
-                    used.push((of, Vec::new()));
-                    used.len() - 1
-                });
-                used[at].1.extend_from_slice(&prefix(&key.hash).to_le_bytes());
             }
         }
-        let records =
-            used.iter().map(|((kind, function), prefixes)| (Head::used(*kind, *function, stamp), &prefixes[..]));
-        let mut each = used.iter();
-        self.append(&mut writer, records, |state, head, at| {
-            if let Some((_, prefixes)) = each.next() {
-                state.apply(head, prefixes, at);
-            }
-        })?;
+        for ((kind, function), prefixes) in used.0 {
+            writer.owed.push((Head::used(kind, function, stamp), prefixes));
+        }
+        self.pay(&mut writer)?;
         Ok(gone)
     }
 
@@ -245,8 +233,8 @@ impl Catalogue {
     pub(crate) fn lift(&self, keys: &[Key], stamp: Stamp) {
         let mut state = unpoisoned(self.state.write());
         for key in keys {
-            if let Some((entry, _)) = state.entries.get_mut(key) {
-                entry.mark(stamp);
+            if let Some(slot) = state.index.get_mut(key) {
+                slot.mark(stamp);
             }
         }
     }
@@ -291,9 +279,27 @@ impl Catalogue {
     /// # Errors
     /// As [`Catalogue::open`].
     pub(crate) fn reset(&self) -> io::Result<()> {
-        let mut state = unpoisoned(self.state.write());
-        let losses = state.losses + 1;
-        *state = State { losses, ..State::default() };
+        let mut working = unpoisoned(self.compacting.lock());
+        let _checkpointing = unpoisoned(self.checkpointing.lock());
+        let _syncing = unpoisoned(self.syncing.lock());
+        let mut writer = unpoisoned(self.writer.lock());
+        let number = writer.next;
+        // Parts of it may still be there, and would be read at the next start.
+        match self.medium.list() {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            listed => {
+                let ours = |name: &str| name.starts_with(checkpoint::NAME) || medium::segment_number(name).is_some();
+                let left = listed.unwrap_or_default();
+                left.iter().filter(|(name, _)| ours(name)).try_for_each(|(name, _)| self.medium.remove(name))?;
+            }
+        }
+        let losses = unpoisoned(self.state.read()).losses + 1;
+        let mut state = State::new();
+        state.losses = losses;
+        self.handles.close_all();
+        *writer = open::fresh(&*self.medium, &self.handles, &mut state, number)?;
+        *working = None;
+        *unpoisoned(self.state.write()) = state;
         Ok(())
     }
 
@@ -354,10 +360,10 @@ impl Catalogue {
     }
 
     /// The number of an invocation, new or known, which is seen at this minute. Durable: a new one at once, the last call to
-    /// [`MARK_MINUTES`]. Numbers are used again after 65,535.
+    /// [`MARK_MINUTES`]; on a full disk as soon as there is room. Numbers are used again after 65,535.
     ///
     /// # Errors
-    /// As [`Catalogue::put`].
+    /// The disk failed.
     pub(crate) fn invocation(&self, name: &str, tool: &str, minute: u32) -> io::Result<u16> {
         let new = Invocation::new(name, tool, minute);
         let recent = |state: &State| {
@@ -381,10 +387,13 @@ impl Catalogue {
                 None => (state.invocations.next(), new),
             }
         };
-        let payload = seen.encode();
-        let record = (Head::invocation(number, minute), &payload[..]);
-        self.append(&mut writer, [record], |state, head, at| state.apply(head, &payload, at))?;
-        Ok(number)
+        writer.owed.push((Head::invocation(number, minute), seen.encode()));
+        unpoisoned(self.state.write()).invocations.learn(number, seen);
+        match self.pay(&mut writer) {
+            // Who only reads is not refused for it; it is written as soon as something can be.
+            Err(e) if !matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Err(e),
+            _ => Ok(number),
+        }
     }
 
     /// All invocations that are known, by number.
@@ -430,18 +439,20 @@ impl Catalogue {
         records: impl IntoIterator<Item = (Head, &'a [u8])>,
         applied: impl FnMut(&mut State, &Head, At),
     ) -> io::Result<()> {
-        // What was forgotten before must not come back by its record coming after a newer one.
+        // In the order in which the memory has learnt of it.
         self.pay(writer)?;
         self.write_all(writer, records, applied)
     }
 
-    /// Writes the records of what was forgotten.
+    /// Writes the records that are owed.
     fn pay(&self, writer: &mut Writer) -> io::Result<()> {
         while !writer.owed.is_empty() {
-            let owed = writer.owed.clone();
+            let mut owed = std::mem::take(&mut writer.owed);
             let mut paid = 0;
-            let written = self.write_all(writer, owed.iter().map(|head| (*head, &[][..])), |_, _, _| paid += 1);
-            writer.owed.drain(..paid);
+            let records = owed.iter().map(|(head, payload)| (*head, &payload[..]));
+            let written = self.write_all(writer, records, |_, _, _| paid += 1);
+            owed.drain(..paid);
+            writer.owed = owed;
             written?;
         }
         Ok(())
@@ -476,6 +487,22 @@ impl Catalogue {
         let segment = state::Segment { seed: writer.seed, len: writer.offset, ..state::Segment::default() };
         unpoisoned(self.state.write()).segments.insert(writer.number, segment);
         Ok(())
+    }
+}
+
+/// What was used, for records of it: one list for each kind and function.
+#[derive(Default)]
+struct Uses(Vec<((Kind, DigestFunction), Vec<u8>)>);
+
+impl Uses {
+    fn add(&mut self, key: &Key) {
+        let of = (key.kind, key.function);
+        let known = self.0.iter().rposition(|(other, prefixes)| *other == of && prefixes.len() < 8 * USES_MAX);
+        let at = known.unwrap_or(self.0.len());
+        if known.is_none() {
+            self.0.push((of, Vec::new()));
+        }
+        self.0[at].1.extend_from_slice(&prefix(&key.hash).to_le_bytes());
     }
 }
 

@@ -162,7 +162,8 @@ fn continued(number: u32, file: Arc<dyn Handle>, state: &State, next: u32) -> Wr
     Writer::new(New { number, file, seed }, len, next)
 }
 
-fn fresh(medium: &dyn Medium, handles: &Handles, state: &mut State, number: u32) -> io::Result<Writer> {
+/// A writer in a log without segments.
+pub(super) fn fresh(medium: &dyn Medium, handles: &Handles, state: &mut State, number: u32) -> io::Result<Writer> {
     let new = New::create(medium, number)?;
     handles.add(number, Arc::clone(&new.file));
     state.segments.insert(number, Segment { seed: new.seed, len: HEAD as u64, ..Segment::default() });

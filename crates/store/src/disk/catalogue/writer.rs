@@ -23,8 +23,9 @@ pub(super) struct Writer {
     /// A write has failed and may have left bytes behind `offset`. Where they are whole records they must go before others
     /// are written in their place: those that remain would come after them.
     pub torn: bool,
-    /// Records of things forgotten that could not be written yet.
-    pub owed: Vec<Head>,
+    /// Records, with their payloads, of what the memory knows already: what was forgotten, what was used. Written before any other; they stay
+    /// while the disk is full.
+    pub owed: Vec<(Head, Vec<u8>)>,
     /// What the last sync does not cover.
     pub unsynced: BTreeMap<u32, Arc<dyn Handle>>,
     /// The names of segments are not synced.
@@ -78,7 +79,7 @@ impl Writer {
 
     /// Has it written, as soon as something can be, that an entry is forgotten.
     pub(super) fn owe(&mut self, key: &Key, entry: &Slot) {
-        self.owed.push(Head::forget(key, entry.oldest, entry.at()));
+        self.owed.push((Head::forget(key, entry.oldest, entry.at()), Vec::new()));
     }
 
     /// Whether a record of this length belongs into the next segment.
