@@ -81,7 +81,7 @@ fn run(inner: &Inner, stop: &Stop, begun: mpsc::Sender<()>) {
     while !stop.now.load(Ordering::SeqCst) {
         let guard = unpoisoned(stop.lock.lock());
         if stop.now.load(Ordering::SeqCst) {
-            return;
+            break;
         }
         let (guard, waited) = stop.wake.wait_timeout(guard, PERIOD).unwrap_or_else(std::sync::PoisonError::into_inner);
         drop(guard);
@@ -91,6 +91,10 @@ fn run(inner: &Inner, stop: &Stop, begun: mpsc::Sender<()>) {
         {
             tracing::warn!(directory = %inner.layout.root().display(), %error, "the store could not be synced");
         }
+    }
+    // Where much was written since the last one, the next start is spared reading it.
+    if let Err(error) = inner.catalogue.checkpoint(false) {
+        tracing::warn!(directory = %inner.layout.root().display(), %error, "no checkpoint could be written");
     }
 }
 

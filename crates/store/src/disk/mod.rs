@@ -201,14 +201,16 @@ impl DiskStore {
         self.inner.quarantined.load(Ordering::Relaxed)
     }
 
-    /// Writes everything to the disk, and remembers that it is there. Blocks; may take as long as
+    /// Writes everything to the disk, and remembers that it is there, with a checkpoint of the log. Blocks; may take as long as
     /// the disk needs for all that the machine has written. Nobody has to call it: it is done
     /// every [`keeper::PERIOD`], and what a power cut takes is noticed.
     ///
     /// # Errors
     /// The disk failed.
     pub fn sync(&self) -> io::Result<()> {
-        self.inner.sync()
+        self.inner.sync()?;
+        self.inner.catalogue.checkpoint(true)?;
+        Ok(())
     }
 
     /// Looks through all names, moves aside what is not named by a digest, and, after the machine
