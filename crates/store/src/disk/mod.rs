@@ -4,6 +4,7 @@
 //! because inputs of actions are hard links to it and outputs of actions become it by a hard link. The [`catalogue`] knows
 //! of all. What is served is what the name says: every blob is hashed on its way in, is there when it is complete, and
 //! is never written again.
+mod blobs;
 mod catalogue;
 mod evict;
 mod files;
@@ -31,25 +32,22 @@ pub use usage::{Amount, InvocationUsage, ToolchainUsage, Usage};
 pub use verify::{Checked, Damage, Scrubbed, Told};
 pub use watermark::boot_id;
 
-use crate::{ActionCache, Blob, BlobStore, Hold, Invoker, StoreError};
+use crate::{ActionCache, Invoker, StoreError};
 use async_trait::async_trait;
-use bytes::Bytes;
-use catalogue::{Catalogue, Entry, Key, Place, Stamp};
-use files::Look;
+use catalogue::{Catalogue, Entry, Key, Stamp};
 use holds::{Clock, Holds, MARK_MINUTES};
 use keeper::Keeper;
 use layout::{Layout, Room};
-use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction, Subtree};
-use std::collections::{BTreeMap, HashSet};
+use lre_model::{ActionDigest, ActionResult, DigestFunction};
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use watch::Watch;
 use watermark::Watermark;
-use whole::{Epoch, Unseen, Whole};
+use whole::Whole;
 
 /// Bytes up to which hashing and writing is done in place. Handing work to another thread and back
 /// costs 20-60 us on the measured machine; hashing this much costs as much.
@@ -67,9 +65,6 @@ const RESULT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Locks for making and removing files of blobs; see [`Inner::placing`].
 const PLACING_LOCKS: usize = 64;
-
-/// Unknown digests up to which `hold` looks at the disk in place; a look costs 2-5 us.
-const IN_PLACE_LOOKS: usize = 32;
 
 /// Blobs and action results in a directory of this process alone.
 pub struct DiskStore {
@@ -359,260 +354,6 @@ impl Inner {
         let mut watermark = unpoisoned(self.watermark.lock());
         *watermark = Watermark { boot: self.boot.clone(), until };
         watermark.write(&self.layout.synced())
-    }
-}
-
-#[async_trait]
-impl BlobStore for DiskStore {
-    async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
-        self.inner.refresh()?;
-        self.inner.hold(digests).await
-    }
-
-    async fn hold_tree(&self, tree: &Arc<Subtree>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
-        let inner = &self.inner;
-        inner.refresh()?;
-        let minute = inner.clock.minute();
-        let held = inner.holds.enter(minute);
-        let epoch = Epoch { losses: inner.catalogue.losses(), period: minute / MARK_MINUTES };
-        let unseen = unpoisoned(inner.whole.lock()).unseen(tree, epoch);
-        let mut missing = inner.missing_async(&unseen.blobs).await?;
-        inner.rank(&unseen)?;
-        if missing.is_empty() && inner.all_known(&unseen.blobs, epoch.losses) {
-            unpoisoned(inner.whole.lock()).seen(&unseen, epoch);
-        }
-        let (hold, gone) = inner.hold(digests).await?;
-        let told: HashSet<_> = missing.iter().copied().collect();
-        missing.extend(gone.into_iter().filter(|digest| !told.contains(digest)));
-        Ok((hold.and(Hold::new(Vec::new(), held)).with_tree(Arc::clone(tree)), missing))
-    }
-
-    fn file_of(&self, digest: Digest) -> Option<PathBuf> {
-        let key = Key::blob(digest);
-        let entry = self.inner.catalogue.get(&key)?;
-        let there = entry.place == Place::File && self.inner.is_there(&key, &entry, digest) == Some(true);
-        there.then(|| self.inner.layout.of(Room::Blobs, digest))
-    }
-
-    async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
-        let inner = Arc::clone(&self.inner);
-        let path = inner.layout.of(Room::Blobs, digest);
-        if !inner.clone().has_async(digest).await? {
-            return Err(StoreError::Missing(digest));
-        }
-        match inner.packed(digest)? {
-            Some(bytes) => inner.unpack(digest, &bytes, inner.stamp(0))?,
-            // There is no file of the empty blob.
-            None if digest.is_empty_blob() => return Ok(None),
-            None => {}
-        }
-        Ok(Some(path))
-    }
-
-    async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
-        if digest.is_empty_blob() {
-            return Ok(Bytes::new().into());
-        }
-        let inner = &self.inner;
-        inner.refresh()?;
-        if let Some(bytes) = inner.packed(digest)? {
-            inner.mark(&Key::blob(digest))?;
-            return Ok(bytes.into());
-        }
-        // Twice: what is known may have been changed from outside, and is then looked at anew.
-        for _ in 0..2 {
-            if !inner.clone().has_async(digest).await? {
-                return Err(StoreError::Missing(digest));
-            }
-            match inner.open(digest)? {
-                Some(file) => {
-                    inner.mark(&Key::blob(digest))?;
-                    return Ok(Blob::File(file));
-                }
-                None => inner.catalogue.doubt_one(&Key::blob(digest)),
-            }
-        }
-        Err(StoreError::Missing(digest))
-    }
-
-    async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
-        let inner = self.inner.clone();
-        let stamp = inner.stamp(0);
-        match &blob {
-            Blob::Bytes(bytes) if bytes.len() as u64 <= IN_PLACE_BYTES => inner.keep(digest, &blob, stamp),
-            // A link is as quick as a small file.
-            Blob::File(file) if file.proven() == Some(digest) && file.origin() == crate::Origin::Owned => {
-                inner.keep(digest, &blob, stamp)
-            }
-            Blob::File(file) if file.size_bytes() <= IN_PLACE_BYTES => inner.keep(digest, &blob, stamp),
-            _ => blocking(move || inner.keep(digest, &blob, stamp)).await,
-        }
-    }
-
-    async fn write_many(&self, blobs: Vec<(Digest, Blob)>) -> Vec<Result<(), StoreError>> {
-        let (inner, stamp) = (self.inner.clone(), self.inner.stamp(0));
-        let bytes: u64 = blobs.iter().map(|(digest, _)| digest.size_bytes()).fold(0, u64::saturating_add);
-        let pack = move || {
-            // One that cannot be kept in one write is told of one by one.
-            let kept = inner.pack_many(&blobs, stamp).unwrap_or_else(|_| vec![false; blobs.len()]);
-            Ok((kept, blobs))
-        };
-        let packed = if bytes <= IN_PLACE_BYTES { pack() } else { blocking(pack).await };
-        let (kept, blobs) = match packed {
-            Ok(packed) => packed,
-            // Whoever asked is told at least that it failed.
-            Err(error) => return vec![Err(error)],
-        };
-        let mut results = Vec::with_capacity(blobs.len());
-        for ((digest, blob), kept) in blobs.into_iter().zip(kept) {
-            results.push(if kept { Ok(()) } else { self.write(digest, blob).await });
-        }
-        results
-    }
-}
-
-/// What is known of some digests at a glance.
-#[derive(Default)]
-struct Glance {
-    /// Those that are not known to be there: known to be absent (`Some(false)`), or to be looked for.
-    unknown: Vec<(Digest, Option<bool>)>,
-    /// Those of the others, and of those to be looked for, whose mark is old.
-    stale: Vec<Key>,
-}
-
-impl Inner {
-    /// Whether a blob with this entry is there; `None`: the disk must be asked.
-    fn is_there(&self, key: &Key, entry: &Entry, digest: Digest) -> Option<bool> {
-        if entry.size_bytes != digest.size_bytes() {
-            return Some(false);
-        }
-        (entry.place == Place::Packed || (entry.seen && self.watch.is_watched(key))).then_some(true)
-    }
-
-    fn glance(&self, digests: &[Digest]) -> Glance {
-        let (mut glance, mut asked, minute) = (Glance::default(), digests.iter(), self.clock.minute());
-        self.catalogue.look(digests.iter().map(|digest| Key::blob(*digest)), |key, entry| {
-            let Some(digest) = asked.next().filter(|digest| !digest.is_empty_blob()) else { return };
-            let there = entry.map_or(Some(false), |entry| self.is_there(&key, &entry, *digest));
-            if there != Some(true) {
-                glance.unknown.push((*digest, there));
-            }
-            if there != Some(false) && entry.is_some_and(|entry| self.is_stale(&entry, minute)) {
-                glance.stale.push(key);
-            }
-        });
-        glance
-    }
-
-    /// [`BlobStore::hold`]; [`Inner::refresh`] first.
-    async fn hold(self: &Arc<Self>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
-        // Before the look: what is seen from now on stays.
-        let held = self.holds.enter(self.clock.minute());
-        let missing = self.missing_async(digests).await?;
-        // The common case, warm: the disk was not asked.
-        if missing.is_empty() {
-            return Ok((Hold::new(digests.to_vec(), held), missing));
-        }
-        let absent: HashSet<_> = missing.iter().copied().collect();
-        let present = digests.iter().copied().filter(|d| !absent.contains(d)).collect();
-        Ok((Hold::new(present, held), missing))
-    }
-
-    /// What is missing of `digests`, each once, in order. What is there is marked as used.
-    async fn missing_async(self: &Arc<Self>, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
-        let Glance { unknown, stale } = self.glance(digests);
-        let stamp = self.stamp(0);
-        let looks = unknown.iter().filter(|(_, there)| there.is_none()).count();
-        let at_a_glance = if looks <= IN_PLACE_LOOKS { self.missing_at_a_glance(&unknown)? } else { None };
-        let mut missing = match at_a_glance {
-            Some(missing) => missing,
-            None => {
-                let inner = Arc::clone(self);
-                blocking(move || Ok(inner.missing(&unknown)?)).await?
-            }
-        };
-        if !stale.is_empty() {
-            let gone: HashSet<_> = self.touch(&stale, stamp)?.into_iter().collect();
-            if !gone.is_empty() {
-                let mut told: HashSet<_> = missing.iter().copied().collect();
-                let went = |digest: &&Digest| gone.contains(&Key::blob(**digest)) && told.insert(**digest);
-                missing.extend(digests.iter().filter(went).copied().collect::<Vec<_>>());
-            }
-        }
-        Ok(missing)
-    }
-
-    /// What is missing of digests that are not known to be there, each once, in order. Blocks.
-    fn missing(&self, unknown: &[(Digest, Option<bool>)]) -> io::Result<Vec<Digest>> {
-        let (mut missing, mut seen) = (Vec::new(), HashSet::new());
-        for (digest, there) in unknown {
-            if seen.insert(*digest) && !there.map_or_else(|| self.has_file(*digest), Ok)? {
-                missing.push(*digest);
-            }
-        }
-        Ok(missing)
-    }
-
-    /// The same, where it can be said with few looks and nothing to hash.
-    fn missing_at_a_glance(&self, unknown: &[(Digest, Option<bool>)]) -> io::Result<Option<Vec<Digest>>> {
-        let (mut missing, mut seen) = (Vec::new(), HashSet::new());
-        for (digest, there) in unknown {
-            if !seen.insert(*digest) {
-                continue;
-            }
-            match there {
-                Some(true) => {}
-                Some(false) => missing.push(*digest),
-                None => match self.look(*digest)? {
-                    Look::Present => {}
-                    Look::Absent => missing.push(*digest),
-                    Look::Doubtful => return Ok(None),
-                },
-            }
-        }
-        Ok(Some(missing))
-    }
-
-    /// Whether a blob is there and right; what must be hashed is hashed elsewhere.
-    async fn has_async(self: Arc<Self>, digest: Digest) -> Result<bool, StoreError> {
-        let key = Key::blob(digest);
-        let Some(entry) = self.catalogue.get(&key) else { return Ok(digest.is_empty_blob()) };
-        if let Some(there) = self.is_there(&key, &entry, digest) {
-            return Ok(there);
-        }
-        match self.look(digest)? {
-            Look::Present => Ok(true),
-            Look::Absent => Ok(false),
-            Look::Doubtful => blocking(move || Ok(self.prove(digest)?)).await,
-        }
-    }
-
-    /// Whether all are known to be there, at this count of losses.
-    fn all_known(&self, digests: &[Digest], losses: u64) -> bool {
-        let unknown = self.glance(digests).unknown;
-        unknown.is_empty() && self.catalogue.losses() == losses
-    }
-
-    /// Remembers of directories that they are, and how high they stand: of one moment the highest is evicted first.
-    fn rank(&self, unseen: &Unseen) -> io::Result<()> {
-        let mut higher: BTreeMap<u8, Vec<Key>> = BTreeMap::new();
-        let mut ranks = unseen.directories.iter().map(|(_, rank)| *rank);
-        let keys = unseen.directories.iter().map(|(digest, _)| Key::blob(*digest));
-        self.catalogue.look(keys, |key, entry| {
-            let rank = ranks.next().unwrap_or(0);
-            if entry.is_some_and(|entry| entry.rank < rank) {
-                higher.entry(rank).or_default().push(key);
-            }
-        });
-        for (rank, keys) in higher {
-            self.touch(&keys, self.stamp(rank))?;
-        }
-        Ok(())
-    }
-
-    /// The bytes of a blob that is in the log. Of one whose record is damaged there are none, and no blob any more.
-    fn packed(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
-        self.payload(&Key::blob(digest), digest)
     }
 }
 
