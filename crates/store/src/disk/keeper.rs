@@ -16,6 +16,10 @@ use std::time::Duration;
 /// 30 s by itself, so that a sync after that finds little to do.
 pub const PERIOD: Duration = Duration::from_secs(60);
 
+/// Bytes moved in a step of compaction, and steps after a sync: a quarter of a segment a minute, of which nobody notices anything.
+const COMPACT_BYTES: u64 = 1024 * 1024;
+const COMPACT_STEPS: usize = 32;
+
 /// What a sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Swept {
@@ -87,7 +91,7 @@ fn run(inner: &Inner, stop: &Stop, begun: mpsc::Sender<()>) {
         drop(guard);
         if waited.timed_out()
             && inner.dirty.load(Ordering::SeqCst)
-            && let Err(error) = inner.sync().and_then(|()| inner.catalogue.checkpoint(false))
+            && let Err(error) = keep(inner, &stop.now)
         {
             tracing::warn!(directory = %inner.layout.root().display(), %error, "the store could not be synced");
         }
@@ -96,6 +100,19 @@ fn run(inner: &Inner, stop: &Stop, begun: mpsc::Sender<()>) {
     if let Err(error) = inner.catalogue.checkpoint(false) {
         tracing::warn!(directory = %inner.layout.root().display(), %error, "no checkpoint could be written");
     }
+}
+
+/// What is done from time to time, if something was written.
+fn keep(inner: &Inner, stop: &AtomicBool) -> io::Result<()> {
+    inner.sync()?;
+    inner.catalogue.checkpoint(false)?;
+    // Small blobs that were given files, results that were replaced: their records are dead, and take room.
+    for _ in 0..COMPACT_STEPS {
+        if stop.load(Ordering::SeqCst) || !inner.catalogue.compact(COMPACT_BYTES, false)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// See [`super::DiskStore::sweep`].
