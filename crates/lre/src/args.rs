@@ -1,4 +1,5 @@
 //! The command line, as data.
+use crate::commands::cache::CacheArgs;
 use crate::config::{Size, Written};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -78,6 +79,8 @@ Example:
     Demo(DemoArgs),
     /// Add, list, check and remove toolchains.
     Toolchain(ToolchainArgs),
+    /// See, bound and check what the store keeps on the disk.
+    Cache(CacheArgs),
     /// Set up a workspace: lre.lock, and the files of its build client.
     #[command(
         after_long_help = "Writes lre.lock, lre.bazelrc and the module local-remote-execution, which belong into version control,

@@ -18,8 +18,17 @@ pub async fn open(context: &Context) -> Result<Arc<dyn BlobStore>, Problem> {
     if let Some(endpoint) = Instance::running(store).and_then(|instance| instance.endpoint()) {
         return Ok(Client::connect(&endpoint, None).await?.store().clone());
     }
+    Ok(Arc::new(open_here(context)?))
+}
+
+/// Opens the store of the configuration in this process.
+///
+/// # Errors
+/// The directory cannot be used, as a rule because another process has it.
+pub fn open_here(context: &Context) -> Result<DiskStore, Problem> {
+    let store = &context.config.store;
     match DiskStore::open(store) {
-        Ok(store) => Ok(Arc::new(store)),
+        Ok(store) => Ok(store),
         Err(e) => {
             let hint = match &e {
                 OpenError::InUse { .. } => "another command works on it: try again when it has ended",

@@ -63,26 +63,6 @@ pub struct ToolchainUsage {
     pub missing: u64,
 }
 
-/// Why not more can be freed.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Held {
-    /// What cannot be evicted now.
-    #[prost(uint64, tag = "1")]
-    pub bytes: u64,
-    /// What was used at or after this is held.
-    #[prost(uint64, tag = "2")]
-    pub since: u64,
-    /// The invocation that holds it, where one does.
-    #[prost(string, tag = "3")]
-    pub invocation: String,
-    /// Its tool.
-    #[prost(string, tag = "4")]
-    pub tool: String,
-    /// When it ends to hold, if it is silent from now on; 0: not known.
-    #[prost(uint64, tag = "5")]
-    pub until: u64,
-}
-
 /// `UsageRequest`.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct UsageRequest {}
@@ -93,15 +73,18 @@ pub struct UsageResponse {
     /// What the directory takes on the disk, hard links once.
     #[prost(uint64, tag = "1")]
     pub total_bytes: u64,
-    /// What may be evicted from, as the budget counts it: log, files, copies.
+    /// What the budget counts of that: log, files of blobs, copies.
     #[prost(uint64, tag = "2")]
     pub counted_bytes: u64,
-    /// At most this much of that.
-    #[prost(uint64, tag = "3")]
-    pub budget_bytes: u64,
-    /// What cannot be evicted now.
-    #[prost(message, optional, tag = "4")]
-    pub held: Option<Held>,
+    /// At most this much of that; absent: nothing is evicted by itself.
+    #[prost(uint64, optional, tag = "3")]
+    pub budget_bytes: Option<u64>,
+    /// Of what is counted, what cannot be evicted now.
+    #[prost(uint64, tag = "4")]
+    pub held_bytes: u64,
+    /// Who holds it, in words.
+    #[prost(string, tag = "9")]
+    pub holder: String,
     /// By what it is; the sum is `total_bytes`.
     #[prost(message, repeated, tag = "5")]
     pub kinds: Vec<Part>,
@@ -181,9 +164,15 @@ pub struct Collected {
     /// Last use of the last that went.
     #[prost(uint64, tag = "6")]
     pub youngest: u64,
-    /// Why it did not come down to that, where it did not.
-    #[prost(message, optional, tag = "7")]
-    pub held: Option<Held>,
+    /// Of what was there before, what cannot be evicted now.
+    #[prost(uint64, tag = "7")]
+    pub held_bytes: u64,
+    /// Who holds it, in words; empty where it came down to that.
+    #[prost(string, tag = "8")]
+    pub holder: String,
+    /// It was ended before it was done: the server is going away.
+    #[prost(bool, tag = "9")]
+    pub interrupted: bool,
 }
 
 /// `VerifyRequest`.

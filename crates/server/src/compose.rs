@@ -10,7 +10,9 @@ use crate::services::asset::Assets;
 use crate::services::execution::{Execution, Rooms, Timeouts, Tools};
 use crate::services::health::Health;
 use crate::services::operations::Operations as OperationsService;
+use crate::services::store::StoreAdmin;
 use crate::services::{Storage, reflection};
+use lre_proto::admin::store_server::StoreServer;
 use lre_proto::longrunning::operations_server::OperationsServer;
 use lre_proto::re::execution_server::ExecutionServer;
 use lre_scheduler::Limits;
@@ -302,6 +304,10 @@ impl Server {
             Some((disk, _)) => listeners.for_invocations_of(Arc::clone(disk)),
             None => listeners,
         };
+        if let Some((disk, _)) = &kept {
+            let admin = StoreAdmin::new(Arc::clone(disk), Arc::clone(&rooms.tools.registry)).until(stop.clone());
+            routes.add_service(StoreServer::new(admin));
+        }
         Storage { blobs, actions, staging }.add_with(&mut routes, Some(&rooms));
         reflection::add_to(&mut routes);
         let health = Health::add_to(&mut routes).await;

@@ -162,6 +162,20 @@ async fn foreign_files_are_moved_aside() {
     assert_eq!(fs::read_dir(root.join("quarantine")).unwrap().count(), 3);
 }
 
+#[tokio::test]
+async fn what_a_start_has_found_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _inodes) = some(dir.path()).await;
+    let path = path_of(&store, of(&large(2)));
+    drop(store);
+    fs::remove_file(path).unwrap();
+    let store = DiskStore::open(&dir.path().join("store")).unwrap();
+    // The look through the store that follows a start comes upon it first, as a rule.
+    store.sweep().unwrap();
+    let found = found(&store);
+    assert_eq!((found[0].0, &*found[0].2), (Checked::FileBlob, "its file is gone"), "{found:?}");
+}
+
 /// A link shares the bytes of what it links to: what is damaged is damaged in every input tree.
 #[tokio::test]
 async fn damaged_copies_and_what_links_to_them_go() {

@@ -18,6 +18,7 @@ use crate::client::inputs::Content;
 use crate::config::Endpoint;
 use futures::{StreamExt, TryStreamExt};
 use lre_model::{Action, ActionDigest, ActionResult, Digest};
+use lre_proto::admin::store_client::StoreClient;
 use lre_proto::re;
 use lre_store::upstream::Upstream;
 use lre_store::{Blob, BlobStore, FileBlob, Origin};
@@ -107,6 +108,12 @@ impl Client {
     #[must_use]
     pub fn store(&self) -> &Arc<Upstream> {
         &self.store
+    }
+
+    /// What our own servers are asked about their store.
+    #[must_use]
+    pub fn admin(&self) -> StoreClient<Channel> {
+        StoreClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Hashes an action, away from the threads that serve connections.

@@ -1,4 +1,5 @@
 //! One file for each command.
+pub mod cache;
 pub mod cc;
 pub mod config;
 pub mod conform;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> Done {
     let flags = Written { server: cli.server, store: cli.store, ..Written::default() };
     match cli.command {
         None => status::run(&Context::load(&flags)?, false),
+        Some(Command::Cache(args)) => cache::run(&args, &Context::load(&flags)?),
         Some(Command::Config(args)) => config::run(&args, &flags),
         Some(Command::Serve(args)) => serve::run(&Context::load(&args.server.over(flags))?),
         Some(Command::Up(args)) => up::run(&args, &Context::load(&args.server.clone().over(flags))?),

@@ -14,6 +14,7 @@ pub mod logstream;
 mod operation_filter;
 pub mod operations;
 pub mod reflection;
+pub mod store;
 mod tree;
 mod upload;
 mod uploads;

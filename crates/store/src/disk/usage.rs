@@ -33,6 +33,14 @@ impl Amount {
 pub struct Usage {
     /// What the directory takes on the disk in bytes, hard links once: the sum of `kinds`.
     pub total_bytes: u64,
+    /// Of that, what the budget counts: the log, files of blobs, copies.
+    pub counted_bytes: u64,
+    /// The budget, where there is one.
+    pub budget_bytes: Option<u64>,
+    /// Of what is counted, what is held and cannot be evicted now.
+    pub held_bytes: u64,
+    /// Who holds it, in words.
+    pub holder: String,
     /// By what it is, all of [`Usage::KINDS`] in that order.
     pub kinds: Vec<(&'static str, Amount)>,
     /// Blobs, results and names by the time of their last use, all of [`Usage::AGES`] in that order.
@@ -90,6 +98,9 @@ enum Part {
     Other,
 }
 
+/// What the budget counts.
+const COUNTED: [Part; 6] = [Part::FileBlobs, Part::PackedBlobs, Part::Results, Part::Names, Part::Dead, Part::Copies];
+
 impl Usage {
     /// What things are: files of blobs, blobs in the log, results, names, what is dead in the log, its checkpoint, copies
     /// that input trees link to (`inodes/`), what else input trees and executions have in `slots/`, toolchains beside their
@@ -129,7 +140,13 @@ impl DiskStore {
     pub fn usage(&self, roots: &[(String, Digest)]) -> io::Result<Usage> {
         let inner = &*self.inner;
         let read = |digest| inner.message(digest, DIRECTORY_BYTES_MAX);
-        usage(&inner.layout, &inner.catalogue, inner.clock.minute(), roots, &read)
+        let now = inner.clock.minute();
+        let invocations = inner.catalogue.invocations();
+        let floor = inner.holds.floor(now, invocations.iter().map(|(_, invocation)| invocation));
+        let mut usage = usage(&inner.layout, &inner.catalogue, Times { now, floor }, roots, &read)?;
+        usage.budget_bytes = self.budget_bytes();
+        usage.holder = inner.holder(floor, now);
+        Ok(usage)
     }
 }
 
@@ -139,19 +156,27 @@ const DIRECTORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How directories are read.
 type Read<'a> = &'a dyn Fn(Digest) -> io::Result<Option<Vec<u8>>>;
 
-/// What there is at `minute`. `read` gives the bytes of a `Directory`; see [`Usage`] for `roots`.
+/// Minutes since 1970.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    now: u32,
+    /// What was used since then is held.
+    floor: u32,
+}
+
+/// What there is. `read` gives the bytes of a `Directory`; see [`Usage`] for `roots`.
 ///
 /// Costs some 50 ns for each entry and 2 us for each file and directory: 1,000,000 packed blobs are counted in a tenth of a
 /// second, 100,000 files in a fifth of one.
 fn usage(
     layout: &Layout,
     catalogue: &Catalogue,
-    minute: u32,
+    times: Times,
     roots: &[(String, Digest)],
     read: Read<'_>,
 ) -> io::Result<Usage> {
     let mut count = Count::default();
-    let mut known = Known { minute, ..Known::default() };
+    let mut known = Known { times, ..Known::default() };
     catalogue.each(|key, entry| known.add(key, entry));
     count.store(layout.root())?;
     // Bytes of files are the disk's; what the log is made of is known to the memory alone.
@@ -165,6 +190,10 @@ fn usage(
     count.parts[Part::Dead as usize].bytes = log.saturating_sub(live);
     Ok(Usage {
         total_bytes: count.parts.iter().map(|amount| amount.bytes).sum(),
+        counted_bytes: COUNTED.into_iter().map(|part| count.parts[part as usize].bytes).sum(),
+        budget_bytes: None,
+        held_bytes: known.held_bytes,
+        holder: String::new(),
         kinds: Usage::KINDS.into_iter().zip(count.parts).collect(),
         ages: Usage::AGES.into_iter().zip(known.ages).collect(),
         invocations: invocations(catalogue, &known.invocations),
@@ -175,7 +204,8 @@ fn usage(
 /// What the entries say.
 #[derive(Default)]
 struct Known {
-    minute: u32,
+    times: Times,
+    held_bytes: u64,
     files: u64,
     /// What the records that say so take in the log.
     file_records: u64,
@@ -194,7 +224,10 @@ impl Known {
             }
             Place::Packed => self.packed[key.kind as usize - Kind::Blob as usize].add(entry.log_bytes()),
         }
-        let age = self.minute.saturating_sub(entry.used);
+        if entry.used >= self.times.floor {
+            self.held_bytes += taken(entry);
+        }
+        let age = self.times.now.saturating_sub(entry.used);
         let class = AGE_MINUTES.iter().position(|end| age < *end).unwrap_or(AGE_MINUTES.len());
         self.ages[class].add(taken(entry));
         self.invocations.entry(entry.invocation).or_default().add(taken(entry));
@@ -391,7 +424,7 @@ mod tests {
         }
         fs::write(at("slots/0/0/run-1/out"), vec![1; 30_000]).unwrap();
         fs::write(at("quarantine/x"), vec![1; 5_000]).unwrap();
-        let usage = usage(&layout, &catalogue, 0, &[], &nothing).unwrap();
+        let usage = usage(&layout, &catalogue, Times::default(), &[], &nothing).unwrap();
         assert!(amount(&usage, "file-blobs").bytes >= 100_000, "{usage:?}");
         assert_eq!(amount(&usage, "copies").count, 1);
         assert_eq!(amount(&usage, "toolchains").count, 0, "links only");
@@ -419,12 +452,13 @@ mod tests {
         let ages = [59, 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60];
         let digests: Vec<_> = (0..).zip(ages).map(|(n, age)| put(n, age, first)).collect();
         catalogue.touch(&[Key::blob(digests[4])], Stamp { minute: now, invocation: second, rank: 0 }).unwrap();
-        let usage = usage(&layout, &catalogue, now, &[], &nothing).unwrap();
+        let usage = usage(&layout, &catalogue, Times { now, floor: now - 60 }, &[], &nothing).unwrap();
         let counts = Usage::AGES.map(|age| amount(&usage, age).count);
         assert_eq!(counts, [2, 1, 1, 1, 0], "{usage:?}");
         let invocations: Vec<_> = usage.invocations.iter().map(|i| (&*i.name, i.amount.count)).collect();
         assert_eq!(invocations, [("second", 1), ("first", 4)]);
         assert_eq!(usage.invocations[0].tool, "recc 1");
+        assert_eq!(usage.held_bytes, 3 * 65, "at the floor and after it");
     }
 
     #[test]

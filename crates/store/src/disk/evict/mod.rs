@@ -104,6 +104,15 @@ impl DiskStore {
         *unpoisoned(self.inner.evict.roots.lock()) = Some(Arc::new(roots));
     }
 
+    /// How many bytes a budget would be, and down to how many it would be evicted: for a store that is not given one. Blocks.
+    ///
+    /// # Errors
+    /// The disk cannot say how much is free.
+    pub fn bytes_of(&self, budget: Budget) -> io::Result<(u64, u64)> {
+        let limit = self.inner.limit_with_floor(budget, self.inner.counted(0))?;
+        Ok((limit, low(limit)))
+    }
+
     /// The budget in bytes, as it is at the moment.
     #[must_use]
     pub fn budget_bytes(&self) -> Option<u64> {
@@ -262,7 +271,7 @@ impl Inner {
     }
 
     /// Who it is that nothing used at or after `floor` may go.
-    fn holder(&self, floor: u32, now: u32) -> String {
+    pub(super) fn holder(&self, floor: u32, now: u32) -> String {
         let invocations = self.catalogue.invocations();
         let oldest = invocations.iter().find(|(_, invocation)| invocation.began.saturating_sub(MARK_MINUTES) == floor);
         let since = span(now.saturating_sub(floor).saturating_sub(MARK_MINUTES));
