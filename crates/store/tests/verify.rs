@@ -79,6 +79,29 @@ fn counted(scrubbed: &Scrubbed, what: Checked) -> u64 {
     scrubbed.checked.iter().find(|(checked, _)| *checked == what).unwrap().1.count
 }
 
+/// Where the bytes are in the log: segment and offset.
+fn in_log(store: &Path, bytes: &[u8]) -> (PathBuf, usize) {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(store.join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            let all = fs::read(&path).unwrap();
+            let at = all.windows(bytes.len()).position(|window| window == bytes);
+            found.extend(at.map(|at| (path, at)));
+        }
+    }
+    assert_eq!(found.len(), 1, "the bytes are in the log once");
+    found.remove(0)
+}
+
+/// Flips a bit of these bytes where they are in the log.
+fn flip_in_log(store: &Path, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    let (path, at) = in_log(store, bytes);
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[bytes[0] ^ 1], at as u64).unwrap();
+}
+
 /// A store with some of everything.
 async fn some(dir: &Path) -> (DiskStore, Inodes) {
     let store = DiskStore::open(&dir.join("store")).unwrap();
@@ -146,6 +169,104 @@ async fn a_cut_a_removed_and_a_writable_file_are_found() {
     assert_eq!(found.iter().filter(|(what, ..)| *what == Checked::Result).count(), 2);
     assert_eq!(found.len(), 5, "{found:?}");
     assert_eq!(fs::metadata(path_of(&store, writable)).unwrap().mode() & 0o7777, 0o444);
+}
+
+/// How the store was when it was damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Was {
+    Open,
+    /// It knows its records from a checkpoint.
+    Closed,
+    /// It reads them when it is opened.
+    Killed,
+}
+
+impl Was {
+    const ALL: [Self; 3] = [Self::Open, Self::Closed, Self::Killed];
+
+    /// Closes the store, or not, damages it, and opens it again.
+    fn damaged(self, store: DiskStore, damage: impl FnOnce(&Path)) -> DiskStore {
+        let root = store.directory().to_owned();
+        if self == Self::Open {
+            damage(&root);
+            return store;
+        }
+        if self == Self::Closed {
+            store.sync().unwrap();
+        }
+        drop(store);
+        damage(&root);
+        DiskStore::open(&root).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_changed_on_the_disk_is_found() {
+    for was in Was::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _inodes) = some(dir.path()).await;
+        let (small, action) = (vec![1; 100], of(&[2]));
+        store.put(ActionDigest(of(b"needs it")), result_of(of(&small))).await.unwrap();
+        let store = was.damaged(store, |root| {
+            flip_in_log(root, &small);
+            flip_in_log(root, &result_of(of(&large(2))).encode());
+        });
+        let found = found(&store);
+        let checksum = "its checksum is wrong".to_owned();
+        let need =
+            (Checked::Result, of(b"needs it").to_string(), format!("it needs {}, which is not there", of(&small)));
+        if was == Was::Killed {
+            assert_eq!(found[0], need);
+            assert_eq!((found[1].0, found.len()), (Checked::Log, 2), "{found:?}");
+        } else {
+            let mut expected = vec![
+                (Checked::PackedBlob, of(&small).hash_text(), checksum.clone()),
+                (Checked::Result, action.hash_text(), checksum),
+                need,
+            ];
+            expected.sort_by_key(|(what, subject, _)| (*what as u8, subject.clone()));
+            assert_eq!(found, expected, "{was:?}");
+            let kept = fs::read_dir(dir.path().join("store/quarantine")).unwrap().count();
+            assert_eq!(kept, 2, "what was found is kept");
+        }
+        assert!(is_missing(&store, of(&small)).await);
+        assert!(store.get(ActionDigest(action)).await.unwrap().is_none());
+        put(&store, &small).await;
+        assert!(!is_missing(&store, of(&small)).await);
+        assert_eq!(verify(&store).1, []);
+    }
+}
+
+/// What was behind the cut is gone, and nothing else.
+#[tokio::test]
+async fn a_cut_segment_loses_what_was_behind_the_cut() {
+    for was in Was::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _inodes) = some(dir.path()).await;
+        let store = was.damaged(store, |root| {
+            let (segment, at) = in_log(root, &[2; 100]);
+            fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(at as u64 + 50).unwrap();
+        });
+        let found = found(&store);
+        let mut whats: Vec<_> = found.iter().map(|(what, subject, _)| (*what, subject.clone())).collect();
+        let expected = [(Checked::PackedBlob, of(&[2; 100]).hash_text()), (Checked::Result, of(&[2]).hash_text())];
+        match was {
+            Was::Open => assert_eq!(whats, expected),
+            Was::Killed => assert_eq!(whats.pop().unwrap().0, Checked::Log),
+            Was::Closed => assert!(!whats.is_empty(), "{whats:?}"),
+        }
+        assert!(is_missing(&store, of(&[2; 100])).await, "{was:?}");
+        assert!(store.get(ActionDigest(of(&[2]))).await.unwrap().is_none());
+        for n in 0..2 {
+            assert!(!is_missing(&store, of(&[n; 100])).await && !is_missing(&store, of(&large(n))).await);
+            assert!(store.get(ActionDigest(of(&[n]))).await.unwrap().is_some());
+        }
+        put(&store, &[2; 100]).await;
+        put(&store, &large(2)).await;
+        store.put(ActionDigest(of(&[2])), result_of(of(&large(2)))).await.unwrap();
+        assert_eq!(verify(&store).1, []);
+        assert!(!is_missing(&store, of(&[2; 100])).await);
+    }
 }
 
 #[tokio::test]

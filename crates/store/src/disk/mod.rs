@@ -148,6 +148,10 @@ impl DiskStore {
             _lock: lock,
             layout,
         });
+        if opened.torn_bytes > 0 {
+            let problem = format!("{} bytes of it are no records", opened.torn_bytes);
+            inner.notes.note(Checked::Log, "log/", &problem, "left out; what they were is forgotten");
+        }
         inner.prepare().map_err(io)?;
         if opened.fresh || format < layout::VERSION {
             inner.migrate().map_err(io)?;

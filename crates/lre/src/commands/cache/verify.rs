@@ -60,6 +60,7 @@ fn kind(name: &str) -> (&str, &str) {
         "copy" => ("executable copy", "executable copies"),
         "foreign" => ("foreign file", "foreign files"),
         "tree" => ("link in a tree", "links in trees"),
+        "log" => ("log", "logs"),
         other => (other, other),
     }
 }

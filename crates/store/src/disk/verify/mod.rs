@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Read of the log before anything else is looked at, in bytes: between two such steps others get their turn, and what was found is told.
-const STEP_BYTES: u64 = 4 * 1024 * 1024;
+const STEP_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,12 +38,14 @@ pub enum Checked {
     Foreign,
     /// A link to something damaged in an input tree, or in a toolchain that is laid out.
     Tree,
+    /// Bytes of the log that were records, and could not be read when the store was opened.
+    Log,
 }
 
 impl Checked {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::FileBlob, Self::PackedBlob, Self::Result, Self::Name, Self::Copy, Self::Foreign, Self::Tree];
+    pub const ALL: [Self; 8] =
+        [Self::FileBlob, Self::PackedBlob, Self::Result, Self::Name, Self::Copy, Self::Foreign, Self::Tree, Self::Log];
 
     /// For people and programs.
     #[must_use]
@@ -56,6 +58,7 @@ impl Checked {
             Self::Copy => "copy",
             Self::Foreign => "foreign",
             Self::Tree => "tree",
+            Self::Log => "log",
         }
     }
 
