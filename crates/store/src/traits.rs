@@ -156,7 +156,7 @@ pub enum StoreError {
         used_bytes: u64,
         /// Of that, what is held, in bytes.
         held_bytes: u64,
-        /// Who holds it and since when, where one is known.
+        /// Who holds most of it and since when, where one is known.
         holder: Option<String>,
     },
     /// The operator's turn.
@@ -172,7 +172,7 @@ fn over_budget(needed: u64, budget: u64, used: u64, held: u64, holder: Option<&s
     if needed > budget {
         return format!("{wanted} do not fit into the budget of the store, which is {all}: raise store_bytes_max");
     }
-    let holder = holder.map(|holder| format!(" by {holder}")).unwrap_or_default();
+    let holder = holder.map(|holder| format!(", most of it by {holder}")).unwrap_or_default();
     format!(
         "{wanted} more do not fit into the budget of the store: of {all}, {} are used and {} are held{holder}: raise \
          store_bytes_max, or wait until builds have been idle for three hours (`lre cache gc` shows what can go)",
@@ -271,7 +271,12 @@ mod tests {
             StoreError::OverBudget { needed_bytes, budget_bytes, used_bytes, held_bytes, holder }.to_string()
         };
         let held = error(12 << 20, Some("bazel 1234, since 2 h 5 min"));
-        for part in ["12.0 MiB", "of 10.0 GiB", "9.0 GiB are held by bazel 1234, since 2 h 5 min:", "store_bytes_max"] {
+        for part in [
+            "12.0 MiB",
+            "of 10.0 GiB",
+            "9.0 GiB are held, most of it by bazel 1234, since 2 h 5 min:",
+            "store_bytes_max",
+        ] {
             assert!(held.contains(part), "{held}");
         }
         assert!(error(11 << 30, None).contains("11.0 GiB do not fit into the budget of the store, which is 10.0 GiB"));

@@ -145,7 +145,7 @@ impl DiskStore {
         let floor = inner.holds.floor(now, invocations.iter().map(|(_, invocation)| invocation));
         let mut usage = usage(&inner.layout, &inner.catalogue, Times { now, floor }, roots, &read)?;
         usage.budget_bytes = self.budget_bytes();
-        usage.holder = inner.holder(floor, now);
+        usage.holder = inner.held_by(floor, now);
         Ok(usage)
     }
 }

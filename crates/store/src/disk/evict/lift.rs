@@ -227,19 +227,16 @@ impl Lift<'_> {
 /// The payload of an entry. `None`: there is none, it is too large for a message, or it is damaged; then it is
 /// forgotten, and nobody needs what it names.
 fn read(inner: &Inner, key: &Key, size_bytes: u64) -> io::Result<Option<Bytes>> {
+    if key.kind == Kind::Blob {
+        let digest = key.digest(size_bytes);
+        return Ok(digest.map_or(Ok(None), |digest| inner.message(digest, MESSAGE_BYTES_MAX))?.map(Bytes::from));
+    }
     match inner.catalogue.read(key)? {
         Payload::Bytes(bytes) => Ok(Some(bytes)),
-        Payload::Absent => Ok(None),
+        Payload::Absent | Payload::File => Ok(None),
         Payload::Damaged(found) => {
             inner.keep_damaged(key, &found, "its checksum is wrong")?;
             Ok(None)
-        }
-        Payload::File => {
-            let digest = key.digest(size_bytes).filter(|digest| digest.size_bytes() <= MESSAGE_BYTES_MAX);
-            let Some(file) = digest.map_or(Ok(None), |digest| inner.open(digest))? else { return Ok(None) };
-            let mut bytes = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0));
-            io::Read::read_to_end(&mut io::Read::take(file.reader(), size_bytes), &mut bytes)?;
-            Ok(Some(bytes.into()))
         }
     }
 }

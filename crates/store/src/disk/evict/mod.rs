@@ -138,7 +138,7 @@ impl DiskStore {
             Some(bytes) => bytes,
             None => {
                 let budget = unpoisoned(inner.evict.budget.lock()).unwrap_or(Budget::Share);
-                inner.count_copies(&mut memory, &meter)?;
+                inner.count_copies(&mut memory, dry_run, &meter)?;
                 low(inner.limit_with_floor(budget, inner.counted(memory.copies_bytes))?)
             }
         };
@@ -194,24 +194,24 @@ impl Inner {
         Ok(share_with_floor(free_bytes(self.layout.root())?, counted, working_set_bytes))
     }
 
-    fn count_copies(&self, memory: &mut Memory, meter: &Meter<'_>) -> io::Result<()> {
+    fn count_copies(&self, memory: &mut Memory, dry_run: bool, meter: &Meter<'_>) -> io::Result<()> {
         meter.step(Doing::Counting);
         let began = Instant::now();
         memory.copies_bytes =
-            copies::count(&self.layout, &|| meter.is_stopped(), &|digest, path| self.keeps(digest, path))?;
+            copies::count(&self.layout, &|| meter.is_stopped(), &|digest, path| self.keeps(digest, path, dry_run))?;
         memory.copies_counted = Some((Instant::now(), began.elapsed()));
         Ok(())
     }
 
     /// Whether there is the blob of a copy. Where there is none any more the copy goes too.
-    fn keeps(&self, digest: Digest, copy: &Path) -> io::Result<bool> {
+    fn keeps(&self, digest: Digest, copy: &Path, dry_run: bool) -> io::Result<bool> {
         let key = Key::blob(digest);
         if self.catalogue.get(&key).is_some() {
             return Ok(true);
         }
         let _one = self.placing(&key);
-        if self.catalogue.get(&key).is_some() {
-            return Ok(true);
+        if dry_run || self.catalogue.get(&key).is_some() {
+            return Ok(!dry_run);
         }
         match std::fs::remove_file(copy) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -227,7 +227,7 @@ impl Inner {
         dry_run: bool,
         meter: &Meter<'_>,
     ) -> io::Result<Collected> {
-        self.count_copies(memory, meter)?;
+        self.count_copies(memory, dry_run, meter)?;
         let roots = unpoisoned(self.evict.roots.lock()).clone();
         let roots = roots.map_or_else(|| Ok(Vec::new()), |roots| roots())?;
         let now = self.clock.minute();
@@ -237,16 +237,17 @@ impl Inner {
         if lifted.whole {
             memory.lifted = now;
         }
+        let held = survey(self, floor, None);
         let mut collected = Collected {
             before_bytes: self.counted(memory.copies_bytes),
             target_bytes,
-            held_bytes: survey(self, floor, None).held_bytes,
+            held_bytes: held.held_bytes,
             ..Collected::default()
         };
         let aim = Aim { target_bytes, floor, copies_bytes: memory.copies_bytes, dry_run };
         let all_gone = !meter.is_stopped() && evict(self, aim, meter, &mut collected)?;
         if all_gone {
-            collected.holder = Some(self.holder(floor, now));
+            collected.holder = self.holder(floor, now, held.holder);
         }
         memory.nothing_before = all_gone.then_some(floor).filter(|_| !dry_run);
         if !dry_run {
@@ -270,16 +271,19 @@ impl Inner {
         self.holds.floor(now, invocations.iter().map(|(_, invocation)| invocation))
     }
 
-    /// Who it is that nothing used at or after `floor` may go.
-    pub(super) fn holder(&self, floor: u32, now: u32) -> String {
+    /// Who keeps most of it from going, for a report; empty where nobody is known.
+    pub(super) fn held_by(&self, floor: u32, now: u32) -> String {
+        self.holder(floor, now, survey(self, floor, None).holder).unwrap_or_default()
+    }
+
+    /// Who keeps things from going: a build that has been running for so long, or the one that was told of most of it.
+    fn holder(&self, floor: u32, now: u32, most: u16) -> Option<String> {
         let invocations = self.catalogue.invocations();
-        let oldest = invocations.iter().find(|(_, invocation)| invocation.began.saturating_sub(MARK_MINUTES) == floor);
-        let since = span(now.saturating_sub(floor).saturating_sub(MARK_MINUTES));
-        match oldest {
-            Some((_, i)) if i.tool.is_empty() => format!("the build {}, which began {since} ago", i.name),
-            Some((_, i)) => format!("the build {} of {}, which began {since} ago", i.name, i.tool),
-            None => format!("what was used within the last {since}"),
-        }
+        let longest = invocations.iter().find(|(_, i)| i.began.saturating_sub(MARK_MINUTES) == floor);
+        let (_, found) = longest.or_else(|| invocations.iter().find(|(number, _)| *number == most))?;
+        let since = span(now.saturating_sub(found.began));
+        let tool = if found.tool.is_empty() { String::new() } else { format!(" of {}", found.tool) };
+        Some(format!("the build {}{tool}, which began {since} ago", found.name))
     }
 
     /// Sees to it that the store takes no more than its budget; called by the thread of its own each minute and when it gets narrow.
@@ -305,7 +309,7 @@ impl Inner {
         let mut memory = unpoisoned(self.evict.memory.lock());
         let due = |(at, took): (Instant, Duration)| at.elapsed() >= COPIES_AGAIN.max(took * COPIES_AGAIN_TIMES);
         if memory.copies_counted.is_none_or(due) {
-            self.count_copies(&mut memory, meter)?;
+            self.count_copies(&mut memory, false, meter)?;
         }
         let admitted = admission.admitted();
         let counted = self.counted(memory.copies_bytes);

@@ -15,6 +15,9 @@ const AT_ONCE: usize = 32 * 1024;
 /// Bytes that are moved in the log in one step.
 const COMPACTED_AT_ONCE: u64 = 4 * 1024 * 1024;
 
+/// Steps for a log that is smaller than some of them.
+const STEPS_LEAST: u64 = 64;
+
 /// What a collection took away, or would.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
@@ -40,7 +43,7 @@ pub struct Collected {
     pub target_bytes: u64,
     /// Of what was there before, what is held and cannot go.
     pub held_bytes: u64,
-    /// Who holds it and since when, where one is known and the target was missed.
+    /// Who holds most of it and since when, where one is known and the target was missed.
     pub holder: Option<String>,
     /// It was stopped before it was done.
     pub stopped: bool,
@@ -137,10 +140,13 @@ pub(super) fn compact(
     counted: impl Fn() -> u64,
 ) -> io::Result<()> {
     meter.step(Step::Compacting);
-    while counted() > target_bytes && !meter.is_stopped() {
+    // What is written meanwhile may be dead again: once over all there is, and not for ever.
+    let mut steps = 2 * inner.catalogue.stats().log_bytes / COMPACTED_AT_ONCE + STEPS_LEAST;
+    while counted() > target_bytes && steps > 0 && !meter.is_stopped() {
         if !inner.catalogue.compact(COMPACTED_AT_ONCE, true)? {
             break;
         }
+        steps -= 1;
     }
     Ok(())
 }
@@ -150,21 +156,27 @@ pub(super) fn compact(
 pub(super) struct Survey {
     /// Bytes of what was used at or after the floor.
     pub held_bytes: u64,
+    /// The invocation that has marked the most of it; 0 where nobody said who he is.
+    pub holder: u16,
     /// Bytes of what was used within a day before `last`.
     pub working_set_bytes: u64,
 }
 
 /// Looks at the ages of all entries. `last` is when somebody used something last; by default the latest mark is.
 pub(super) fn survey(inner: &Inner, floor: u32, last: Option<u32>) -> Survey {
-    let (mut held_bytes, mut hours) = (0, BTreeMap::<u32, u64>::new());
+    let (mut held, mut hours) = (BTreeMap::<u16, u64>::new(), BTreeMap::<u32, u64>::new());
     inner.catalogue.each(|_, entry| {
         let bytes = entry.log_bytes() + entry.file_bytes();
         *hours.entry(entry.used / 60).or_default() += bytes;
         if entry.used >= floor {
-            held_bytes += bytes;
+            *held.entry(entry.invocation).or_default() += bytes;
         }
     });
     let latest = hours.last_key_value().map_or(0, |(hour, _)| *hour);
     let since = last.map_or(latest, |minute| minute / 60).saturating_sub(WORKING_SET_MINUTES / 60);
-    Survey { held_bytes, working_set_bytes: hours.range(since..).map(|(_, bytes)| bytes).sum() }
+    Survey {
+        held_bytes: held.values().sum(),
+        holder: held.iter().max_by_key(|(_, bytes)| **bytes).map_or(0, |(invocation, _)| *invocation),
+        working_set_bytes: hours.range(since..).map(|(_, bytes)| bytes).sum(),
+    }
 }
