@@ -27,6 +27,9 @@ pub struct Instance {
     pub tcp: Option<SocketAddr>,
     /// The Unix socket.
     pub socket: Option<PathBuf>,
+    /// What the store may take of the disk, in bytes, as it was at the start.
+    #[serde(default)]
+    pub store_bytes_max: Option<u64>,
     /// Actions at the same time.
     pub slots: usize,
     /// How strong the sandbox is.
@@ -52,6 +55,7 @@ impl Instance {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tcp: None,
             socket: None,
+            store_bytes_max: None,
             slots: 0,
             sandbox: String::new(),
             cgroup: None,

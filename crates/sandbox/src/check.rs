@@ -6,6 +6,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use std::ffi::CString;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -95,12 +96,17 @@ fn in_namespaces(child: impl FnOnce(&OwnedFd)) -> Result<Vec<u8>, Errno> {
 }
 
 /// Looks whether executions can write below `directory`, which is made where it is not there: not
-/// every file system can be the upper layer of an overlay. Tries it, and leaves nothing behind.
+/// every file system can be the upper layer of an overlay. Tries it, and leaves nothing behind. On a full disk it
+/// cannot be tried, which is nothing against the file system: who only reads from a store must be able to start on it.
 #[must_use]
 pub fn check_directory(directory: &Path) -> Finding {
     const WHAT: &str = "outputs in the store's directory";
     match try_directory(directory) {
         Ok(()) => Finding { what: WHAT, ok: true, detail: "overlayfs can write there".to_owned(), fix: String::new() },
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            let detail = format!("not tried: {}: {error}", directory.display());
+            Finding { what: WHAT, ok: true, detail, fix: String::new() }
+        }
         Err(error) => Finding {
             what: WHAT,
             ok: false,
@@ -113,9 +119,16 @@ pub fn check_directory(directory: &Path) -> Finding {
 }
 
 fn try_directory(directory: &Path) -> std::io::Result<()> {
-    let ids = Ids::own();
     std::fs::create_dir_all(directory)?;
     let place = directory.join(format!(".check-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let tried = try_below(&place);
+    let removed = std::fs::remove_dir_all(&place);
+    tried?;
+    removed
+}
+
+fn try_below(place: &Path) -> std::io::Result<()> {
+    let ids = Ids::own();
     for name in ["lower/directory", "upper", "work"] {
         std::fs::create_dir_all(place.join(name))?;
     }
@@ -125,7 +138,6 @@ fn try_directory(directory: &Path) -> std::io::Result<()> {
     for inner in ["work/work", "work/work/incompat", "work/work/incompat/volatile"] {
         let _ = std::fs::set_permissions(place.join(inner), std::fs::Permissions::from_mode(0o700));
     }
-    std::fs::remove_dir_all(&place)?;
     match probe::errors(&said?).next() {
         Some(None) => Ok(()),
         Some(Some(errno)) => Err(errno.into()),

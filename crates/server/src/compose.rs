@@ -16,7 +16,7 @@ use lre_proto::admin::store_server::StoreServer;
 use lre_proto::longrunning::operations_server::OperationsServer;
 use lre_proto::re::execution_server::ExecutionServer;
 use lre_scheduler::Limits;
-use lre_store::{ActionCache, BlobStore, Counters, DiskStore, Inodes, Names, OpenError, Staging};
+use lre_store::{ActionCache, BlobStore, Budget, Counters, DiskStore, Inodes, Names, OpenError, Staging};
 use lre_toolchain::{Accepted, Cas, Registry};
 use lre_worker::{ExecutionLimits, Executor, Finding, LauncherProgram, LocalExecutor, LocalOptions, Reader};
 use std::io;
@@ -226,10 +226,11 @@ impl Server {
         let disk = Arc::new(DiskStore::open(&options.store)?);
         let at = |folder: &str| disk.directory().join(folder);
         check_overlay(&at("slots"))?;
-        let registry = in_directory(at("toolchains/registry"), |path| Registry::open(path))?;
+        let registry = Arc::new(in_directory(at("toolchains/registry"), |path| Registry::open(path))?);
         check_default(&registry, options.default_toolchain.as_deref(), &at("toolchains/registry"))?;
         let staging = in_directory(at("staging"), |path| Staging::new(path))?;
         let inodes = in_directory(at("inodes"), |path| Inodes::new(path))?;
+        set_budget(&disk, &registry, options.store_bytes_max)?;
         // Before the executor: a port that is taken must not cost a launcher.
         let listeners = Listeners::bind(options.tcp, options.socket.as_deref())?;
         let stores = lre_store::compose(Arc::clone(&disk), None);
@@ -247,7 +248,7 @@ impl Server {
             blobs: stores.blobs,
             actions: stores.results,
             executor: Arc::new(executor),
-            registry: Arc::new(registry),
+            registry,
             staging,
             names: Some(disk.names()),
             default_toolchain: options.default_toolchain,
@@ -340,6 +341,20 @@ impl Server {
         self.kept.as_ref().map(|(_, counters)| &**counters)
     }
 
+    /// What the store may take at the moment, in bytes, where the server has one of its own.
+    #[must_use]
+    pub fn store_budget_bytes(&self) -> Option<u64> {
+        self.kept.as_ref()?.0.budget_bytes()
+    }
+
+    /// Lets time pass for the store. For tests.
+    #[doc(hidden)]
+    pub fn pass_time(&self, time: Duration) {
+        if let Some((disk, _)) = &self.kept {
+            disk.pass_time(time);
+        }
+    }
+
     /// Ends the server in order: nobody new is let in, who waits is told to try again, what runs may
     /// end within [`FINISH_TIME_MAX`] and is killed then; its clients are answered; the store is
     /// written to the disk and free for the next server when this returns.
@@ -383,6 +398,16 @@ fn check(options: &Options) -> Result<(), StartError> {
     // Never weaker in silence: where the kernel does not allow a sandbox, there is no server.
     let missing: Vec<_> = lre_worker::check_sandbox().into_iter().filter(|finding| !finding.ok).collect();
     if missing.is_empty() { Ok(()) } else { Err(StartError::Sandbox(missing)) }
+}
+
+/// What the store may take, and what of it stays in any case. Only of servers: who opens a store for a moment, to add a toolchain
+/// for example, evicts nothing.
+fn set_budget(disk: &DiskStore, registry: &Arc<Registry>, bytes_max: Option<u64>) -> Result<(), StartError> {
+    let registry = Arc::clone(registry);
+    disk.set_roots(move || Ok(registry.current()?.iter().map(|toolchain| toolchain.digest).collect()));
+    let budget = bytes_max.map_or(Budget::Share, Budget::Bytes);
+    let directory = || disk.directory().to_owned();
+    disk.set_budget(budget).map_err(|source| StartError::Directory { directory: directory(), source })
 }
 
 /// Not every file system can be the upper layer of an overlay; the root of a container cannot, as a rule.

@@ -33,14 +33,24 @@ impl Inodes {
         for entry in fs::read_dir(&directory)? {
             let entry = entry?;
             match entry.file_type()?.is_dir() {
-                true if !same || entry.file_name() == "temporary" => fs::remove_dir_all(entry.path())?,
+                // The folder stays: on a full disk there might be no room for another one.
+                true if entry.file_name() == "temporary" => {
+                    for left in fs::read_dir(entry.path())? {
+                        fs::remove_file(left?.path())?;
+                    }
+                }
+                true if !same => fs::remove_dir_all(entry.path())?,
                 false if entry.file_name() != "boot" => fs::remove_file(entry.path())?,
                 _ => {}
             }
         }
         fs::create_dir_all(directory.join("temporary"))?;
         if !same {
-            fs::write(&mark, boot.unwrap_or_default())?;
+            match fs::write(&mark, boot.unwrap_or_default()) {
+                // Then the next start removes the copies of this boot too.
+                Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {}
+                written => written?,
+            }
         }
         let device = fs::metadata(&directory)?.dev();
         Ok(Self { directory, device, serial: AtomicU64::new(0) })

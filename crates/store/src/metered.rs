@@ -131,6 +131,10 @@ impl<S: BlobStore> BlobStore for Metered<S> {
         self.inner.promote(digest).await
     }
 
+    fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        self.inner.room_for(bytes)
+    }
+
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         let answer = self.inner.read(digest).await;
         match &answer {

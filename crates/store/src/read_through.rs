@@ -78,6 +78,10 @@ impl<N: BlobStore, F: BlobStore> BlobStore for ReadThrough<N, F> {
         self.near.promote(digest).await
     }
 
+    fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        self.near.room_for(bytes)
+    }
+
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         match self.near.read(digest).await {
             Err(StoreError::Missing(_)) => {}

@@ -86,6 +86,16 @@ pub trait BlobStore: Send + Sync {
         Ok(self.file_of(digest))
     }
 
+    /// Whether a blob of so many bytes would be taken now; for whoever would let them all come in before they are written. That it is
+    /// so promises nothing.
+    ///
+    /// # Errors
+    /// What [`BlobStore::write`] would say.
+    fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        let _ = bytes;
+        Ok(())
+    }
+
     /// As many times [`BlobStore::read`], with answers in the order asked. A store for which a call costs more
     /// than what it carries puts many into one. All that is small is in memory at once: the caller asks for
     /// no more than there is room for.
@@ -225,6 +235,9 @@ impl<S: BlobStore + ?Sized> BlobStore for Arc<S> {
     }
     async fn promote(&self, digest: Digest) -> Result<Option<PathBuf>, StoreError> {
         (**self).promote(digest).await
+    }
+    fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        (**self).room_for(bytes)
     }
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         (**self).read(digest).await

@@ -32,6 +32,10 @@ impl<S: BlobStore> BlobStore for Verified<S> {
         self.0.promote(digest).await
     }
 
+    fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        self.0.room_for(bytes)
+    }
+
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         self.0.read(digest).await
     }

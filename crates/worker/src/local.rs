@@ -4,15 +4,16 @@ use crate::launcher::{Launcher, LauncherProgram};
 use crate::limits::{Machine, Reserves, Watcher};
 use crate::prepare::Dressing;
 use crate::ready::ReadyToolchains;
-use crate::remove::remove_tree;
+use crate::remove::empty_tree;
 use crate::rooms::{ROOT_KEPT, Rooms};
 use crate::run::Ran;
 use crate::{ExecutionLimits, Executor, Failure, Outcome, Work};
 use async_trait::async_trait;
 use lre_sandbox::cgroup::SlotCgroup;
 use lre_store::{BlobStore, Inodes};
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use tokio::sync::Mutex;
@@ -66,10 +67,12 @@ impl LocalExecutor {
         let trees = options.directory.join("toolchains/trees");
         lre_toolchain::sweep(&trees).map_err(io::Error::other)?;
         let directory = options.directory.join("slots");
-        remove_tree(&directory)?;
         // A command that root runs can leave set-user-ID files of root in its output layer. Nobody else may
         // come near them.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        std::fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
+        // The folder itself stays: on a full disk there might be no room for another one.
+        while empty_tree(&directory)? {}
         let slots = (0..options.slots).map(|slot| Mutex::new(Rooms::new(directory.join(slot.to_string()))));
         let slots = Arc::new(slots.collect());
         tokio::spawn(rest(Arc::downgrade(&slots)));

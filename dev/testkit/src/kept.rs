@@ -32,6 +32,9 @@ impl<S: BlobStore> BlobStore for Kept<S> {
     async fn hold(&self, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
         self.store.hold(digests).await
     }
+    fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        self.store.room_for(bytes)
+    }
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         self.store.read(digest).await
     }

@@ -58,6 +58,9 @@ impl<S: BlobStore> BlobStore for Recorded<S> {
         self.record(Call::Hold(digests.len()));
         self.inner.hold(digests).await
     }
+    fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        self.inner.room_for(bytes)
+    }
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         self.record(Call::Read(digest));
         self.inner.read(digest).await

@@ -43,6 +43,7 @@ async fn serve(context: &Context, sandbox: String) -> Done {
     let instance = Instance {
         tcp: server.tcp_address(),
         socket: server.socket().map(Path::to_owned),
+        store_bytes_max: server.store_budget_bytes(),
         slots: config.slots,
         sandbox,
         cgroup,

@@ -72,6 +72,7 @@ fn as_json(state: &State) -> Value {
         "disk_bytes": state.disk.bytes,
         "disk_bytes_complete": state.disk.complete,
         "disk_free_bytes": state.disk.free_bytes,
+        "store_bytes_max": state.instance.as_ref().and_then(|instance| instance.store_bytes_max),
         "next": next(state),
     })
 }
@@ -109,9 +110,11 @@ fn as_text(state: &State) -> String {
         }
     }
     let more = if state.disk.complete { "" } else { "more than " };
+    let budget = state.instance.as_ref().and_then(|instance| instance.store_bytes_max);
+    let budget = budget.map(|bytes| format!(" of {}", ui::bytes(bytes))).unwrap_or_default();
     let _ = writeln!(
         text,
-        " disk       {more}{} in {}, {} free",
+        " disk       {more}{}{budget} in {}, {} free",
         ui::bytes(state.disk.bytes),
         state.store,
         ui::bytes(state.disk.free_bytes)
@@ -151,5 +154,8 @@ mod tests {
         assert!(text.lines().count() <= 6, "{text}");
         assert!(text.contains(" disk       1.0 kB in /c/lre, 5.0 MB free\n"), "{text}");
         assert!(as_text(&state(false)).contains("down"));
+        let mut bounded = state(true);
+        bounded.instance.as_mut().unwrap().store_bytes_max = Some(2_000_000);
+        assert!(as_text(&bounded).contains(" disk       1.0 kB of 2.0 MB in /c/lre"));
     }
 }

@@ -118,12 +118,18 @@ impl Inner {
     }
 
     async fn put_blob(&self, hash: Digest, request: Request<Body>) -> Result<Response<Body>, Refused> {
-        let (actual, blob) = receive::whole(request, &self.staging).await?;
+        let (actual, blob) = self.receive(request).await?;
         if actual.hash() != hash.hash() {
             return Err(Refused::OtherBytes { expected: hash.hash_text(), actual });
         }
         self.blobs.write(actual, blob).await?;
         Ok(answer::done(http::StatusCode::OK))
+    }
+
+    /// The body of a `PUT`, unless what it is announced to be does not fit.
+    async fn receive(&self, request: Request<Body>) -> Result<(Digest, Blob), Refused> {
+        self.blobs.room_for(http_body::Body::size_hint(request.body()).lower())?;
+        receive::whole(request, &self.staging).await
     }
 
     /// What all names can be asked.
@@ -159,7 +165,7 @@ impl Inner {
 
     async fn put_named(&self, name: Name, request: Request<Body>) -> Result<Response<Body>, Refused> {
         let by_bazel = is_bazel(request.headers());
-        let (digest, blob) = receive::whole(request, &self.staging).await?;
+        let (digest, blob) = self.receive(request).await?;
         let form = if by_bazel && is_result(&blob).await? { Form::ActionResult } else { Form::Opaque };
         self.blobs.write(digest, blob).await?;
         self.names.put(name, &Record::of(digest, form, SystemTime::now()))?;

@@ -59,6 +59,8 @@ impl ByteStream {
     ) -> Result<Written, Status> {
         let offset =
             u64::try_from(first.write_offset).map_err(|_| status::of(Invalid::new("write_offset", "is negative")))?;
+        // Gigabytes need not come in to be told that there is no room for them.
+        self.blobs.room_for(resource.digest.size_bytes()).map_err(status::of)?;
         let session = self.uploads.begin(resource, offset).await?;
         let end = self.receive(&session, resource.digest, first, messages).await;
         match end {

@@ -146,6 +146,7 @@ impl Chunks {
         if !missing.is_empty() {
             return Err(status::of(Refusal::MissingChunks(missing)));
         }
+        self.blobs.room_for(blob.size_bytes()).map_err(status::of)?;
         let _turn = self.turn().await?;
         let staged = self.staging.create_for(blob).map_err(|e| status::of(StoreError::from(e)))?;
         let (actual, whole) = self.join(staged, &mapping.chunks).await.map_err(status::of)?;

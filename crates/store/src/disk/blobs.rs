@@ -64,6 +64,10 @@ impl BlobStore for DiskStore {
         Ok(Some(path))
     }
 
+    fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        self.inner.room_for(bytes)
+    }
+
     async fn read(&self, digest: Digest) -> Result<Blob, StoreError> {
         if digest.is_empty_blob() {
             return Ok(Bytes::new().into());

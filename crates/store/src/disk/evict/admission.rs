@@ -71,6 +71,19 @@ impl Admission {
         u64::try_from(self.offset.load(Ordering::Relaxed).wrapping_add_unsigned(admitted)).unwrap_or(0)
     }
 
+    /// Whether `bytes` would be let in now. Nothing is counted.
+    pub(super) fn room_for(&self, bytes: u64, ring: impl FnOnce()) -> Result<(), StoreError> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let used = self.used(self.admitted().wrapping_add(bytes));
+        if limit != UNLIMITED && used > high(limit) {
+            ring();
+        }
+        if limit == UNLIMITED || (bytes <= limit && (used <= limit || !self.is_stuck())) {
+            return Ok(());
+        }
+        Err(self.refusal(bytes, limit, used))
+    }
+
     /// Lets `bytes` in, or says why not. `ring` is called when it gets narrow.
     pub(super) fn admit(&self, bytes: u64, ring: impl FnOnce()) -> Result<(), StoreError> {
         let limit = self.limit.load(Ordering::Relaxed);
@@ -85,9 +98,14 @@ impl Admission {
             return Ok(());
         }
         self.admitted.fetch_sub(bytes, Ordering::Relaxed);
+        Err(self.refusal(bytes, limit, used))
+    }
+
+    /// `used`: with them.
+    fn refusal(&self, bytes: u64, limit: u64, used: u64) -> StoreError {
         let Stuck { held_bytes, holder } = self.stuck();
         let used_bytes = used.saturating_sub(bytes);
-        Err(StoreError::OverBudget { needed_bytes: bytes, budget_bytes: limit, used_bytes, held_bytes, holder })
+        StoreError::OverBudget { needed_bytes: bytes, budget_bytes: limit, used_bytes, held_bytes, holder }
     }
 }
 
@@ -119,6 +137,7 @@ mod tests {
             panic!("a byte too much");
         };
         assert!(admit(1).is_err(), "what was refused does not count");
+        assert!(admission.room_for(1, || ()).is_err() && admission.room_for(0, || ()).is_ok());
         admission.settle(1000, 100, admission.admitted(), None);
         admit(30).unwrap();
     }

@@ -165,6 +165,11 @@ impl DiskStore {
 }
 
 impl Inner {
+    /// Whether `bytes` could be written now.
+    pub(super) fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        self.evict.admission.room_for(bytes, || self.evict.bell.ring())
+    }
+
     /// Asked before `bytes` are written.
     pub(super) fn admit(&self, bytes: u64) -> Result<(), StoreError> {
         self.evict.admission.admit(bytes, || self.evict.bell.ring())
