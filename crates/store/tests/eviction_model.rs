@@ -119,13 +119,13 @@ impl World {
         let directory = wire::OutputDirectory {
             path: "d".into(),
             tree_digest: (i % 3 != 1).then(|| message.to_wire()),
-            root_directory_digest: (i % 3 != 0).then(|| tree.digest().to_wire()),
+            root_directory_digest: (!i.is_multiple_of(3)).then(|| tree.digest().to_wire()),
             ..Default::default()
         };
         let file = wire::OutputFile { path: "f".into(), digest: Some(blob.to_wire()), ..Default::default() };
         let message_of =
             wire::ActionResult { output_files: vec![file], output_directories: vec![directory], ..Default::default() };
-        let mut named: BTreeSet<_> = if i % 3 == 0 { tree_files(tree) } else { all.keys().copied().collect() };
+        let mut named: BTreeSet<_> = if i.is_multiple_of(3) { tree_files(tree) } else { all.keys().copied().collect() };
         named.insert(blob);
         if i % 3 != 1 {
             named.insert(message);

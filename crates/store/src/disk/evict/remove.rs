@@ -26,15 +26,18 @@ pub(super) enum Removed {
     },
 }
 
-/// What removing would do, as far as can be seen.
-pub(super) fn would(inner: &Inner, turn: &Turn, entry: &Entry) -> Removed {
-    let copies = digest_of(&turn.key, entry).map(|digest| copies::of(&inner.layout, digest)).unwrap_or_default();
+/// What removing would do, as far as can be seen. `copied`: there may be copies.
+pub(super) fn would(inner: &Inner, turn: &Turn, entry: &Entry, copied: bool) -> Removed {
+    let copies = digest_of(&turn.key, entry)
+        .filter(|_| copied)
+        .map(|digest| copies::of(&inner.layout, digest))
+        .unwrap_or_default();
     let copies_bytes = copies.iter().map(|(_, bytes)| bytes).sum();
     Removed::Gone { log_bytes: entry.log_bytes(), file_bytes: entry.file_bytes(), copies_bytes }
 }
 
-/// Removes an entry, if it is still as it was picked and was used before `floor`.
-pub(super) fn remove(inner: &Inner, turn: &Turn, entry: &Entry, floor: u32) -> io::Result<Removed> {
+/// Removes an entry, if it is still as it was picked and was used before `floor`; and its copies, where there may be some.
+pub(super) fn remove(inner: &Inner, turn: &Turn, entry: &Entry, floor: u32, copied: bool) -> io::Result<Removed> {
     let Some(digest) = digest_of(&turn.key, entry) else {
         // Results and names have no files.
         let Some(gone) = forget(inner, turn, floor)? else { return Ok(Removed::Stays) };
@@ -49,7 +52,8 @@ pub(super) fn remove(inner: &Inner, turn: &Turn, entry: &Entry, floor: u32) -> i
     let one = inner.placing(&turn.key);
     let Some(gone) = forget(inner, turn, floor)? else { return Ok(Removed::Stays) };
     let mut copies_bytes = 0;
-    for (copy, bytes) in copies::of(&inner.layout, digest) {
+    let copies = if copied { copies::of(&inner.layout, digest) } else { Vec::new() };
+    for (copy, bytes) in copies {
         match unlink(&copy) {
             Ok(()) => copies_bytes += bytes,
             Err(error) => tracing::warn!(file = %copy.display(), %error, "a copy of an evicted blob stays"),
