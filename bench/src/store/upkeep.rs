@@ -4,13 +4,17 @@ use super::{MILLION, Stage, megabytes, ours};
 use crate::report::{Report, Row};
 use crate::stats::{Samples, readable};
 use anyhow::{Context, Result, ensure};
-use lre_store::DiskStore;
+use lre_store::{Collected, DiskStore, Step};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Questions asked before, for what it takes when nothing else is done.
 const QUIET: usize = 50;
+
+/// So long after it was written nobody holds any of it.
+const LATER: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// What others have met while something was done.
 pub struct Meanwhile {
@@ -76,5 +80,44 @@ pub async fn upkeep(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let ours = format!("{}, {} a second", readable(elapsed), megabytes(rate));
     let row = Row::new("all of 1,000,000 blobs read and hashed (`lre cache verify`)", ours);
     report.row(row.note(meanwhile.says()));
+    store.pass_time(LATER);
+    let all = store.gc(Some(0), true, |_| ControlFlow::Continue(()))?.before_bytes;
+    let half = move |store: &DiskStore| evicted(store, all / 2);
+    let (evicted, elapsed, meanwhile) = Meanwhile::of(&store, &questions, half).await?;
+    report.row(evicted.row(elapsed).note(meanwhile.says()));
     Ok(())
+}
+
+/// A pass of eviction, and how long each of its steps took.
+struct Evicted {
+    collected: Collected,
+    steps: Vec<(Step, Duration)>,
+}
+
+fn evicted(store: &DiskStore, to_bytes: u64) -> Result<Evicted> {
+    let mut begun: Vec<(Step, Instant)> = Vec::new();
+    let collected = store.gc(Some(to_bytes), false, |progress| {
+        if begun.last().is_none_or(|(step, _)| *step != progress.step) {
+            begun.push((progress.step, Instant::now()));
+        }
+        ControlFlow::Continue(())
+    })?;
+    let ends = begun.iter().skip(1).map(|(_, at)| *at).chain([Instant::now()]);
+    let steps = begun.iter().zip(ends).map(|((step, at), end)| (*step, end - *at)).collect();
+    Ok(Evicted { collected, steps })
+}
+
+impl Evicted {
+    fn row(&self, elapsed: Duration) -> Row {
+        let Collected { before_bytes, after_bytes, .. } = self.collected;
+        let (count, bytes) = (self.collected.total().count, before_bytes.saturating_sub(after_bytes));
+        let steps = self.steps.iter().map(|(step, took)| format!("{step:?} {}", readable(*took).trim()));
+        let steps = steps.collect::<Vec<_>>().join(", ").to_lowercase();
+        let ours = format!("{}, {count} of them", readable(elapsed));
+        Row::new("half of 1,000,000 blobs evicted and the log moved together (`lre cache gc`)", ours).note(format!(
+            "{} of {} freed; {steps}",
+            megabytes(bytes),
+            megabytes(before_bytes)
+        ))
+    }
 }
