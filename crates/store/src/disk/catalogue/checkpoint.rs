@@ -41,7 +41,7 @@ pub(super) enum NoCheckpoint {
     Version(u8),
 }
 
-fn header(at: At, seed: u64, last: u16, invocations: usize) -> [u8; HEADER] {
+fn header(at: At, seed: u64, invocations: usize) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..7].copy_from_slice(&MAGIC);
     header[7] = VERSION;
@@ -49,7 +49,6 @@ fn header(at: At, seed: u64, last: u16, invocations: usize) -> [u8; HEADER] {
     header[12..16].copy_from_slice(&at.offset.to_le_bytes());
     header[16..24].copy_from_slice(&seed.to_le_bytes());
     header[24..32].copy_from_slice(&(invocations as u64).to_le_bytes());
-    header[32..34].copy_from_slice(&last.to_le_bytes());
     let sum = xxhash_rust::xxh3::xxh3_64(&header[..56]);
     header[56..64].copy_from_slice(&sum.to_le_bytes());
     header
@@ -140,7 +139,6 @@ pub(super) fn load(medium: &dyn Medium, state: &mut State) -> io::Result<Result<
     if !all || decode_invocations(&known, &mut state.invocations).is_none() {
         return Ok(Err(NoCheckpoint::Bad));
     }
-    state.invocations.set_last(u16::from_le_bytes([head[32], head[33]]));
     state.index.reserve(usize::try_from((entries_end - entries_start) / SLOT as u64).unwrap_or(0));
     let read = read_slots(&*file, entries_start, entries_end, &mut sum, state)?;
     Ok(if read { Ok(position) } else { Err(NoCheckpoint::Bad) })
@@ -224,7 +222,7 @@ impl Catalogue {
         {
             let state = unpoisoned(self.state.read());
             let known = encode_invocations(&state.invocations);
-            out.buffer.extend_from_slice(&header(at, seed, state.invocations.last(), known.len()));
+            out.buffer.extend_from_slice(&header(at, seed, known.len()));
             out.buffer.extend_from_slice(&known);
         }
         for number in 0.. {
@@ -238,7 +236,10 @@ impl Catalogue {
             }
         }
         out.flush()?;
-        // What it names must be there when it is.
+        // What it names must be there when it is; and so must be what the memory has forgotten, should the checkpoint be lost.
+        let mut writer = unpoisoned(self.writer.lock());
+        self.pay(&mut writer)?;
+        drop(writer);
         self.sync()?;
         out.buffer.extend_from_slice(&out.sum.digest().to_le_bytes());
         out.flush()?;

@@ -18,6 +18,7 @@ const BLAKE3: u8 = 1 << 2;
 const FILE: u8 = 1 << 3;
 const SEEN: u8 = 1 << 4;
 const COMPRESSED: u8 = 1 << 5;
+const LIFTED: u8 = 1 << 6;
 
 /// What is known of a key, and where its record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +111,15 @@ impl Slot {
 
     pub(super) fn set_seen(&mut self, seen: bool) {
         self.bits = if seen { self.bits | SEEN } else { self.bits & !SEEN };
+    }
+
+    /// Whether its mark is in memory alone, so that an older one in the log counts still.
+    pub(super) fn is_lifted(&self) -> bool {
+        self.bits & LIFTED != 0
+    }
+
+    pub(super) fn set_lifted(&mut self, lifted: bool) {
+        self.bits = if lifted { self.bits | LIFTED } else { self.bits & !LIFTED };
     }
 
     pub(super) fn stamp(&self) -> Stamp {

@@ -12,8 +12,6 @@ const TOOL_BYTES_MAX: usize = 64;
 pub(super) struct Invocations {
     by_number: BTreeMap<u16, Invocation>,
     by_name: HashMap<String, u16>,
-    /// The number given out last.
-    last: u16,
 }
 
 impl Invocations {
@@ -22,16 +20,16 @@ impl Invocations {
         Some((number, self.by_number.get(&number)?))
     }
 
-    /// The number of the next new one. Where all are taken, that of the one that got its number first.
+    /// The number of the next new one: the lowest that is free; where none is, that of the one that was silent the longest.
     pub(super) fn next(&self) -> u16 {
-        self.last.checked_add(1).unwrap_or(1)
+        let gap = (1..=u16::MAX).zip(self.by_number.keys()).find(|(free, taken)| free != *taken).map(|(free, _)| free);
+        let behind = || u16::try_from(self.by_number.len() + 1).ok();
+        let silent = || self.by_number.iter().min_by_key(|(_, known)| known.last).map_or(1, |(number, _)| *number);
+        gap.or_else(behind).unwrap_or_else(silent)
     }
 
     /// Remembers what a record says.
     pub(super) fn learn(&mut self, number: u16, invocation: Invocation) {
-        if self.find(&invocation.name).is_none_or(|(known, _)| known != number) {
-            self.last = number;
-        }
         self.by_name.insert(invocation.name.clone(), number);
         if let Some(old) = self.by_number.insert(number, invocation)
             && self.by_number.get(&number).is_some_and(|new| new.name != old.name)
@@ -47,15 +45,6 @@ impl Invocations {
 
     pub(super) fn minute(&self) -> u32 {
         self.by_number.values().map(|known| known.last).max().unwrap_or(0)
-    }
-
-    /// The number given out last.
-    pub(super) fn last(&self) -> u16 {
-        self.last
-    }
-
-    pub(super) fn set_last(&mut self, last: u16) {
-        self.last = last;
     }
 }
 
@@ -100,16 +89,24 @@ mod tests {
     #[test]
     fn numbers_are_used_again_at_the_end_of_all() {
         let mut all = Invocations::default();
-        for n in 0..65_535 + 10 {
-            let name = format!("run {n}");
-            assert!(all.find(&name).is_none());
-            let number = all.next();
-            assert!(number > 0);
-            all.learn(number, Invocation::new(&name, "", n));
-            assert_eq!(all.find(&name).map(|(number, _)| number), Some(number));
+        let named = |n: u32| Invocation::new(&format!("run {n}"), "", n);
+        assert_eq!(all.next(), 1);
+        for n in 1..=65_535 {
+            all.learn(n as u16, named(n));
         }
-        assert_eq!(all.all().count(), 65_535);
-        assert!(all.find("run 9").is_none(), "its number is somebody else's");
-        assert_eq!(all.find("run 65535").map(|(number, _)| number), Some(1));
+        assert_eq!(all.next(), 1, "it was silent the longest");
+        all.learn(1, named(70_000));
+        assert!(all.find("run 1").is_none(), "its number is somebody else's");
+        assert_eq!(all.find("run 70000").map(|(number, _)| number), Some(1));
+        assert_eq!((all.next(), all.all().count()), (2, 65_535));
+    }
+
+    /// Compaction changes the order in which they are read.
+    #[test]
+    fn a_number_that_is_taken_is_given_to_nobody() {
+        let mut all = Invocations::default();
+        all.learn(4, Invocation::new("fourth", "", 1));
+        all.learn(1, Invocation::new("first", "", 1));
+        assert_eq!(all.next(), 2);
     }
 }

@@ -215,7 +215,8 @@ impl Catalogue {
                     Some(slot) => {
                         let before = slot.stamp();
                         slot.mark(stamp);
-                        if slot.stamp() != before {
+                        if slot.stamp() != before || (slot.is_lifted() && slot.used == stamp.minute) {
+                            slot.set_lifted(false);
                             used.add(key);
                         }
                     }
@@ -234,7 +235,11 @@ impl Catalogue {
         let mut state = unpoisoned(self.state.write());
         for key in keys {
             if let Some(slot) = state.index.get_mut(key) {
+                let before = slot.stamp();
                 slot.mark(stamp);
+                if slot.stamp() != before {
+                    slot.set_lifted(true);
+                }
             }
         }
     }
@@ -411,6 +416,8 @@ impl Catalogue {
         let _one = unpoisoned(self.syncing.lock());
         let (unsynced, names) = {
             let mut writer = unpoisoned(self.writer.lock());
+            // That it could not be written was told already.
+            let _ = self.pay(&mut writer);
             (std::mem::take(&mut writer.unsynced), std::mem::take(&mut writer.unsynced_names))
         };
         let synced = unsynced.values().try_for_each(|file| file.sync());

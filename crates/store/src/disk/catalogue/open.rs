@@ -45,12 +45,14 @@ fn look_around(medium: &dyn Medium) -> io::Result<Found> {
         let file = medium.open(&name)?;
         let mut header = [0; HEAD];
         let read = file.read_at(&mut header, 0)?;
+        // The last bytes of a header are zero, and what is not there would look like them.
         match read_header(number, &header) {
+            _ if read < HEAD => found.unmade.push(number),
             Header::Segment(seed) => {
                 found.segments.insert(number, Segment { seed, len: file.length()?, ..Segment::default() });
             }
             Header::Version(version) => return Err(refused(&name, version)),
-            Header::Foreign if read < HEAD || header == [0; HEAD] => found.unmade.push(number),
+            Header::Foreign if header == [0; HEAD] => found.unmade.push(number),
             Header::Foreign => found.foreign.push(name.into()),
         }
     }

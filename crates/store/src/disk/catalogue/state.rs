@@ -81,6 +81,7 @@ impl State {
         let new = Slot { oldest: old.oldest.min(to.segment), bits: slot.bits, ..Slot::of(head, to) };
         *slot = new;
         slot.set_compressed(head.zstd);
+        slot.set_lifted(false);
         let new = *slot;
         self.uncount(&old);
         self.count(&new);
@@ -149,9 +150,11 @@ impl State {
     /// Whether a mark still says something of an entry that begins so.
     pub(super) fn counts(&self, prefix: u64, head: &Head) -> bool {
         let Stamp { minute, rank, .. } = head.stamp;
-        self.index
-            .beginning(prefix, head.kind, head.function)
-            .any(|key| self.index.get(&key).is_some_and(|slot| slot.used == minute || (rank > 0 && slot.rank == rank)))
+        self.index.beginning(prefix, head.kind, head.function).any(|key| {
+            self.index
+                .get(&key)
+                .is_some_and(|slot| slot.is_lifted() || slot.used == minute || (rank > 0 && slot.rank == rank))
+        })
     }
 
     /// Takes out what points to no byte of the log: its segment is gone, or has become shorter. Returns how many.

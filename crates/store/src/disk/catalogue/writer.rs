@@ -134,6 +134,10 @@ impl Writer {
             self.file.truncate(self.offset)?;
             self.torn = false;
         }
+        // Also where it fails: that its bytes were taken back is to be synced too.
+        if !self.unsynced.contains_key(&self.number) {
+            self.unsynced.insert(self.number, Arc::clone(&self.file));
+        }
         if let Err(e) = self.file.write_at(&self.buffer, self.offset) {
             // At once, where it can be done at once: a start may come before the next write.
             self.torn = self.file.truncate(self.offset).is_err();
@@ -142,9 +146,6 @@ impl Writer {
         let length = self.buffer.len() as u64;
         self.offset += length;
         self.tail += length;
-        if !self.unsynced.contains_key(&self.number) {
-            self.unsynced.insert(self.number, Arc::clone(&self.file));
-        }
         if self.buffer.capacity() > 2 * GATHER_BYTES {
             self.buffer = Vec::new();
         }

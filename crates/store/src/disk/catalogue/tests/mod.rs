@@ -1,5 +1,7 @@
 //! What the catalogue promises, on real files ([`folder`]) and on a disk that loses what was not synced ([`lives`]).
 mod folder;
+mod lives;
+mod simulated;
 
 use super::*;
 
