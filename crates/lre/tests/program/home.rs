@@ -36,8 +36,24 @@ impl Home {
 
     /// `lre` with this home and nothing of the test's environment.
     pub fn lre(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lre"));
-        command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path());
+        let mut command = self.command(env!("CARGO_BIN_EXE_lre"));
+        command.args(arguments);
+        command
+    }
+
+    /// What a shell prints that finds `lre` in its PATH.
+    pub fn shell(&self, script: &str) -> String {
+        let programs = Path::new(env!("CARGO_BIN_EXE_lre")).parent().unwrap();
+        let mut command = self.command("/bin/sh");
+        command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
+        let output = command.args(["-c", &format!("exec 2>&1\n{script}")]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A program with this home and nothing of the test's environment.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path());
         for name in ["CACHE", "STATE", "CONFIG"] {
             command.env(format!("XDG_{name}_HOME"), self.path().join(name.to_lowercase()));
         }
@@ -103,6 +119,13 @@ pub struct Serve {
 impl Serve {
     pub async fn client(&self) -> Client {
         Client::connect(&Endpoint::Tcp(self.tcp.to_string()), None).await.unwrap()
+    }
+
+    /// Ends it in order.
+    pub fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
     }
 
     /// As the kernel does it when memory is short.
