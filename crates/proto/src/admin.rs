@@ -82,7 +82,7 @@ pub struct UsageResponse {
     /// Of what is counted, what cannot be evicted now.
     #[prost(uint64, tag = "4")]
     pub held_bytes: u64,
-    /// Who holds it, in words.
+    /// The build that holds most of it, in words; empty where none is known.
     #[prost(string, tag = "9")]
     pub holder: String,
     /// By what it is; the sum is `total_bytes`.
@@ -167,7 +167,7 @@ pub struct Collected {
     /// Of what was there before, what cannot be evicted now.
     #[prost(uint64, tag = "7")]
     pub held_bytes: u64,
-    /// Who holds it, in words; empty where it came down to that.
+    /// The build that holds most of it, in words; empty where none is known, or it came down to that.
     #[prost(string, tag = "8")]
     pub holder: String,
     /// It was ended before it was done: the server is going away.

@@ -225,7 +225,7 @@ async fn du_and_gc_are_answered_with_and_without_a_server() {
         assert_eq!(gc.status.code(), Some(10));
         let gc = json(&gc);
         assert_eq!((&gc["freed_bytes"], &gc["enough"]), (&0.into(), &false.into()), "{gc}");
-        assert!(gc["held_bytes"].as_u64() > Some(30_000) && gc["holder"] != "", "{gc}");
+        assert!(gc["held_bytes"].as_u64() > Some(30_000), "{gc}");
         let enough = json(&home.run(&["cache", "gc", "--dry-run", "--json"]));
         assert_eq!(enough["enough"], true, "{enough}");
         shown.push(du["kinds"]["file-blobs"]["count"].clone());

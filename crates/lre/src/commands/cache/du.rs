@@ -1,6 +1,6 @@
 //! `lre cache du`: what the store takes, and for what.
 use super::owner::Owner;
-use super::{By, DuArgs, ago, count, table};
+use super::{By, DuArgs, ago, count, most_by, table};
 use crate::commands::{Context, Done};
 use crate::{disk, ui};
 use lre_proto::admin::{InvocationUsage, Part, ToolchainUsage, UsageResponse};
@@ -77,7 +77,7 @@ fn as_text(usage: &UsageResponse, store: &str, free: u64, by: Option<By>, now: S
 
 fn head(usage: &UsageResponse, store: &str, free: u64) -> String {
     let budget = usage.budget_bytes.map(|budget| format!(" of {}", ui::bytes(budget))).unwrap_or_default();
-    let holder = if usage.holder.is_empty() { String::new() } else { format!(", by {}", usage.holder) };
+    let holder = most_by(&usage.holder);
     format!(
         "store   {} in {store}, {} free\nbudget  {}{budget} used\nheld    {}{holder}\n",
         ui::bytes(usage.total_bytes),
@@ -212,7 +212,7 @@ mod tests {
         for line in [
             "store   5.1 MB in /c/lre, 7.0 MB free",
             "budget  5.0 MB of 60.0 GB used",
-            "held    1.0 MB, by the build id-0 of bazel 7.4, which began 5 min ago",
+            "held    1.0 MB, most of it by the build id-0 of bazel 7.4, which began 5 min ago",
             "blobs that are files  1,200    5.0 MB",
             "total                          5.1 MB",
             "bazel 7.4  id-1    10m ago      1  1.0 kB",

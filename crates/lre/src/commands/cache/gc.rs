@@ -1,6 +1,6 @@
 //! `lre cache gc`: evicts what was used the longest ago.
 use super::owner::{Owner, next};
-use super::{GcArgs, ago, some};
+use super::{GcArgs, ago, most_by, some};
 use crate::commands::{Context, Done};
 use crate::exit::{Exit, Problem};
 use crate::ui;
@@ -103,15 +103,15 @@ fn as_text(collected: &Collected, dry_run: bool, now: SystemTime, paint: ui::Pai
         let _ = writeln!(text, "{}: the server is going away", paint.odd("interrupted"));
     } else if after > to {
         let more = ui::bytes(after - to);
-        let holder = if collected.holder.is_empty() { "what is in use" } else { &collected.holder };
         let _ = writeln!(
             text,
-            "{} more than the {} asked for: {} are held by {holder}",
+            "{} more than the {} asked for: {} are held{}",
             paint.odd(&more),
             ui::bytes(to),
-            ui::bytes(collected.held_bytes)
+            ui::bytes(collected.held_bytes),
+            most_by(&collected.holder)
         );
-        let _ = writeln!(text, "a build holds what it was told of until it has been silent for three hours");
+        text += "held is what was used within three hours, or since a build began that still calls; and toolchains\n";
     }
     text
 }
@@ -162,7 +162,9 @@ mod tests {
         let text = text(&held, false);
         assert!(text.starts_with("nothing can be freed\n"), "{text}");
         assert!(
-            text.contains("3.0 MB more than the 2.0 MB asked for: 4.0 MB are held by the build x of bazel 7.4"),
+            text.contains(
+                "3.0 MB more than the 2.0 MB asked for: 4.0 MB are held, most of it by the build x of bazel 7.4"
+            ),
             "{text}"
         );
         assert!(!is_enough(&held));

@@ -35,6 +35,11 @@ fn ago(seconds: u64, now: SystemTime) -> String {
     }
 }
 
+/// Who holds things from being evicted, where one is known.
+fn most_by(holder: &str) -> String {
+    if holder.is_empty() { String::new() } else { format!(", most of it by {holder}") }
+}
+
 /// A count with thousands apart: `812,001`.
 fn count(n: u64) -> String {
     let digits = n.to_string();
