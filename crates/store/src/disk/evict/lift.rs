@@ -56,6 +56,13 @@ struct Lift<'a> {
     done: Lifted,
 }
 
+/// What a digest is said to be. The same may be said to be both, and is then read as both.
+#[derive(Clone, Copy)]
+enum What {
+    Directory = 0,
+    Tree = 1,
+}
+
 /// A directory whose children are being walked.
 struct Open {
     digest: Digest,
@@ -128,18 +135,21 @@ impl Lift<'_> {
         }
     }
 
-    /// A `Tree` message and the files in it.
+    /// A `Tree` message and the files in it. One that is none, whatever a result says, gets no rank.
     fn tree(&mut self, digest: Digest, stamp: Stamp) -> Option<()> {
         if (self.stop)() {
             return None;
         }
-        self.mark([digest], Stamp { rank: TREE_RANK, ..stamp });
-        if !self.begin(digest) {
+        self.mark([digest], stamp);
+        if !self.begin(digest, What::Tree) {
             return Some(());
         }
         let decode = |bytes: &[u8]| decode_tree(digest.function(), bytes).ok();
         if let Some((root, children)) = self.message(&Key::blob(digest), digest.size_bytes(), decode) {
-            children.values().chain([&root]).for_each(|directory| self.mark(directory.files(), stamp));
+            self.mark([digest], Stamp { rank: TREE_RANK, ..stamp });
+            for directory in children.values().chain([&root]) {
+                self.mark(directory.files(), stamp);
+            }
         }
         Some(())
     }
@@ -170,7 +180,7 @@ impl Lift<'_> {
 
     /// A directory to walk; `None` where it has been walked, or is none.
     fn open(&mut self, digest: Digest, stamp: Stamp) -> Option<Open> {
-        if digest.is_empty_blob() || !self.begin(digest) {
+        if digest.is_empty_blob() || !self.begin(digest, What::Directory) {
             return None;
         }
         let decode = |bytes: &[u8]| Directory::decode(digest.function(), bytes).ok();
@@ -179,8 +189,9 @@ impl Lift<'_> {
             self.mark([digest], stamp);
             return None;
         };
-        self.mark(directory.files(), stamp);
-        Some(Open { digest, left: directory.subdirectories().collect(), below: 0 })
+        // A file of it may be a directory elsewhere.
+        let below = self.mark(directory.files(), stamp).min(DIRECTORY_RANK_MAX);
+        Some(Open { digest, left: directory.subdirectories().collect(), below })
     }
 
     fn rank_of(&self, digest: Digest) -> u8 {
@@ -188,8 +199,10 @@ impl Lift<'_> {
     }
 
     /// Whether this is the first time.
-    fn begin(&mut self, digest: Digest) -> bool {
-        digest.hash().first_chunk().is_some_and(|half| self.walked.insert(*half))
+    fn begin(&mut self, digest: Digest, what: What) -> bool {
+        let Some(mut half) = digest.hash().first_chunk::<16>().copied() else { return false };
+        half[0] ^= what as u8;
+        self.walked.insert(half)
     }
 
     fn message<T>(&mut self, key: &Key, size_bytes: u64, decode: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
@@ -209,18 +222,23 @@ impl Lift<'_> {
         }
     }
 
-    fn mark(&mut self, digests: impl IntoIterator<Item = Digest>, stamp: Stamp) {
+    /// Makes them as young as this, and as high. Returns how high the highest of them stood.
+    fn mark(&mut self, digests: impl IntoIterator<Item = Digest>, stamp: Stamp) -> u8 {
         let mut keys = digests.into_iter().filter(|digest| !digest.is_empty_blob()).map(Key::blob).peekable();
+        let mut highest = 0;
         while keys.peek().is_some() {
             let mut behind = Vec::new();
             self.inner.catalogue.look(keys.by_ref().take(MARKS_AT_ONCE), |key, entry| {
-                if entry.is_some_and(|entry| entry.used < stamp.minute || entry.rank < stamp.rank) {
+                let Some(entry) = entry else { return };
+                highest = highest.max(entry.rank);
+                if entry.used < stamp.minute || entry.rank < stamp.rank {
                     behind.push(key);
                 }
             });
             self.inner.catalogue.lift(&behind, stamp);
             self.done.lifted += behind.len() as u64;
         }
+        highest
     }
 }
 

@@ -243,6 +243,28 @@ fn damage_depth_and_lies_do_not_stop_it() {
     assert!(!stopped.whole);
 }
 
+/// A blob is what somebody takes it for: a file here, a directory there, a Tree in a result that lies.
+#[test]
+fn one_blob_in_two_parts() {
+    let place = Place::new();
+    let leaf = place.blob("leaf");
+    let both = place.directory(&[leaf], &[]);
+    let folder = place.directory(&[both], &[]);
+    let above = place.directory(&[], &[both]);
+    let output = wire::OutputDirectory {
+        path: "d".into(),
+        tree_digest: Some(both.to_wire()),
+        root_directory_digest: Some(above.to_wire()),
+        ..Default::default()
+    };
+    let action = place.result("lies", wire::ActionResult { output_directories: vec![output], ..Default::default() });
+    place.use_at(Key::result(action), 30);
+    let stamp = Stamp { minute: place.start + 20, invocation: 0, rank: 1 };
+    place.inner().catalogue.touch(&[Key::blob(folder)], stamp).unwrap();
+    assert!(place.lift(&[], 0).whole);
+    assert_eq!([leaf, both, above, folder].map(|digest| place.of(digest)), [(30, 0), (30, 1), (30, 2), (20, 2)]);
+}
+
 #[test]
 fn lengths_of_time_are_read_by_people() {
     assert_eq!(
