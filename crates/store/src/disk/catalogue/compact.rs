@@ -183,3 +183,11 @@ fn what_counts(state: &State, (head, at, payload): &Copy, copies: &mut Vec<Copy>
         }
     }
 }
+
+/// The record, compressed where that pays: who writes does not wait for it, and what compaction finds has been here for a while.
+fn packed(head: Head, at: At, payload: &[u8]) -> Copy {
+    match (!head.zstd).then(|| super::pack::packed(payload)).flatten() {
+        Some(packed) => (Head { zstd: true, ..head }, at, packed),
+        None => (head, at, payload.to_vec()),
+    }
+}

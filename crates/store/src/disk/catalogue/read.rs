@@ -90,5 +90,11 @@ impl Catalogue {
 
 /// The payload as it was given; the packed bytes back where they cannot be unpacked.
 fn unpacked(head: &Head, payload: Bytes) -> Result<Bytes, Bytes> {
-    if head.zstd { Err(payload) } else { Ok(payload) }
+    if !head.zstd {
+        return Ok(payload);
+    }
+    match super::pack::unpacked(&payload) {
+        Some(bytes) => Ok(Bytes::from(bytes)),
+        None => Err(payload),
+    }
 }

@@ -94,6 +94,163 @@ fn segments_are_rolled_compacted_and_removed() {
     assert_eq!(catalogue.stats(), stats);
 }
 
+/// Every byte of a small log, and of its checkpoint: whatever is damaged, nothing is ever read that was not written.
+#[test]
+fn no_flipped_bit_is_ever_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalogue, _) = open(dir.path());
+    let puts: Vec<_> = (0..6).map(|n| (blob(n), bytes(n, 0, 40 * n as usize))).collect();
+    for (n, (key, bytes)) in puts.iter().enumerate() {
+        catalogue.put(*key, bytes.len() as u64, bytes, NOW).unwrap();
+        if n == 2 {
+            catalogue.put_file(blob(100), 5_000, NOW).unwrap();
+            catalogue.forget(puts[1].0).unwrap();
+            catalogue.checkpoint(true).unwrap();
+        }
+    }
+    drop(catalogue);
+    let (segment, checkpoint) = (dir.path().join(segment_name(1)), dir.path().join(checkpoint::NAME));
+    let (log, known) = (fs::read(&segment).unwrap(), fs::read(&checkpoint).unwrap());
+    for (file, good) in [(&segment, &log), (&checkpoint, &known)] {
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(file, &bad).unwrap();
+            let (catalogue, opened) = open(dir.path());
+            let mut lost = 0;
+            for (key, bytes) in &puts {
+                match catalogue.read(key).unwrap() {
+                    Payload::Bytes(found) => assert_eq!(found, bytes, "{at} of {}", file.display()),
+                    Payload::Damaged(_) | Payload::Absent => lost += 1,
+                    Payload::File => panic!("byte {at}"),
+                }
+            }
+            assert_eq!(catalogue.get(&puts[1].0), None, "it was forgotten");
+            let header = file == &segment && at < 64;
+            assert!(lost <= 2 || header, "byte {at} of {}: {lost} are gone", file.display());
+            assert_eq!(opened.foreign.len(), usize::from(header), "byte {at}");
+            check_stats(&catalogue);
+            catalogue.put(blob(50), 3, b"new", NOW).unwrap();
+            is(&catalogue, &blob(50), b"new");
+            drop(catalogue);
+            fs::read_dir(dir.path()).unwrap().for_each(|entry| fs::remove_file(entry.unwrap().path()).unwrap());
+            fs::write(&segment, &log).unwrap();
+            fs::write(&checkpoint, &known).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_newer_version_is_refused_and_what_is_foreign_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let mut header = fs::read(dir.path().join(segment_name(1))).unwrap();
+    fs::create_dir(dir.path().join("00000009.seg")).unwrap();
+    fs::write(dir.path().join("notes"), "mine").unwrap();
+    let (catalogue, opened) = open(dir.path());
+    let mut foreign = opened.foreign;
+    foreign.sort();
+    assert_eq!(foreign, [dir.path().join("00000009.seg"), dir.path().join("notes")]);
+    drop(catalogue);
+    header[7] = 2;
+    let sum = xxhash_rust::xxh3::xxh3_64(&header[..32]);
+    header[32..40].copy_from_slice(&sum.to_le_bytes());
+    let newer = dir.path().join(segment_name(2));
+    fs::write(&newer, &header).unwrap();
+    let refused = Catalogue::open(dir.path()).err().unwrap();
+    assert!(refused.to_string().contains("00000002.seg has version 2"), "{refused}");
+    assert_eq!(fs::read(&newer).unwrap(), header);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4, "nothing came, nothing went");
+}
+
+#[test]
+fn a_hundred_segments_need_no_hundred_handles() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalogue, _) = open_small(dir.path(), 512);
+    for n in 0..300 {
+        catalogue.put(blob(n), 400, &bytes(n, 0, 400), NOW).unwrap();
+    }
+    (0..300).for_each(|n| is(&catalogue, &blob(n), &bytes(n, 0, 400)));
+    assert!(fs::read_dir(dir.path()).unwrap().count() >= 300);
+    assert!(catalogue.handles.count() <= 128);
+}
+
+/// Who reads has either the old bytes or the new ones, whatever is done to the log meanwhile.
+#[test]
+fn many_read_write_and_compact_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalogue, _) = open_small(dir.path(), 8 * 1024);
+    let deadline = Instant::now() + std::time::Duration::from_millis(400);
+    let working = || Instant::now() < deadline;
+    let catalogue = &catalogue;
+    std::thread::scope(|threads| {
+        for writer in 0..2_u32 {
+            threads.spawn(move || {
+                for version in (0..).take_while(|_| working()) {
+                    let n = writer * 100 + version % 40;
+                    catalogue.put(blob(n), 300, &bytes(n, version / 40, 300), NOW).unwrap();
+                    catalogue.touch(&[blob(n)], Stamp { minute: 1_000 + version, ..NOW }).unwrap();
+                    if version % 7 == 0 {
+                        catalogue.forget(blob(n)).unwrap();
+                    }
+                }
+            });
+        }
+        threads.spawn(|| {
+            while working() {
+                catalogue.compact(4_096, true).unwrap();
+                catalogue.checkpoint(true).unwrap();
+            }
+        });
+        for _ in 0..2 {
+            threads.spawn(|| {
+                for n in (0..140).cycle().take_while(|_| working()) {
+                    match catalogue.read(&blob(n)).unwrap() {
+                        Payload::Bytes(found) => assert_eq!(
+                            found[8..16],
+                            bytes(n, u32::from_le_bytes([found[4] ^ 4, found[5] ^ 5, found[6] ^ 6, found[7] ^ 7]), 300)
+                                [8..16]
+                        ),
+                        Payload::Absent => {}
+                        other => panic!("{n}: {other:?}"),
+                    }
+                }
+            });
+        }
+    });
+    check_stats(catalogue);
+    let stats = catalogue.stats();
+    let (again, opened) = open_small(dir.path(), 8 * 1024);
+    assert_eq!((opened.torn_bytes, again.stats().entries), (0, stats.entries));
+}
+
+/// A copy of the folder at any moment is what a kill at that moment leaves.
+#[test]
+fn a_copy_made_while_it_is_written_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalogue, _) = open_small(dir.path(), 8 * 1024);
+    for n in 0..120 {
+        catalogue.put(blob(n), 200, &bytes(n, 0, 200), NOW).unwrap();
+        if n % 10 == 9 {
+            catalogue.forget(blob(n - 5)).unwrap();
+            catalogue.checkpoint(n % 20 == 9).unwrap();
+            catalogue.compact(3_000, true).unwrap();
+        }
+        if n % 6 != 0 {
+            continue;
+        }
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        let (copied, opened) = open_small(copy.path(), 8 * 1024);
+        assert_eq!((opened.torn_bytes, copied.stats().entries), (0, catalogue.stats().entries));
+        catalogue.each(|key, entry| assert_eq!(copied.get(key), Some(*entry)));
+        (0..=n).filter(|n| catalogue.get(&blob(*n)).is_some()).for_each(|n| is(&copied, &blob(n), &bytes(n, 0, 200)));
+    }
+}
+
 /// `cargo test --release -p lre-store the_costs -- --ignored --nocapture`-like figures, by a variable.
 #[test]
 fn the_costs() {
