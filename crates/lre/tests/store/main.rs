@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "each test binary uses its own part of it")]
 mod home;
 
+mod budget;
 mod crash;
 mod full;
 mod one_blob;

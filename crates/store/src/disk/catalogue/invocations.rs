@@ -1,4 +1,5 @@
 //! Who asked: runs of clients, by a number that fits into an entry.
+use super::super::holds::{IDLE_MINUTES, MARK_MINUTES};
 use super::Invocation;
 use super::record::u32_at;
 use std::collections::{BTreeMap, HashMap};
@@ -58,6 +59,13 @@ impl Invocation {
         Self { name: name.to_owned(), tool: tool.to_owned(), began: minute, last: minute }
     }
 
+    /// It calls again. One that has been idle begins anew: what it was told before may have gone, and whoever calls all its
+    /// runs by one name must not hold everything for ever.
+    pub(super) fn called(&self, minute: u32) -> Self {
+        let idle = self.last.saturating_add(IDLE_MINUTES + MARK_MINUTES) < minute;
+        Self { began: if idle { minute } else { self.began }, last: minute, ..self.clone() }
+    }
+
     /// The payload of its record; the head has the minute of its last call.
     pub(super) fn encode(&self) -> Vec<u8> {
         let name = u32::try_from(self.name.len()).unwrap_or(0);
@@ -84,6 +92,15 @@ mod tests {
         assert_eq!(Invocation::decode(7, &invocation.encode()), Some(invocation.clone()));
         assert_eq!(Invocation::decode(7, &invocation.encode()[..7]), None);
         assert_eq!(Invocation::decode(7, &invocation.encode()[..9]), None, "its name is cut");
+    }
+
+    #[test]
+    fn one_that_was_idle_begins_anew() {
+        let first = Invocation::new("a", "", 1_000);
+        let later = first.called(1_000 + IDLE_MINUTES + MARK_MINUTES);
+        assert_eq!((later.began, later.last), (1_000, 1_000 + IDLE_MINUTES + MARK_MINUTES));
+        let idle = later.called(later.last + IDLE_MINUTES + MARK_MINUTES + 1);
+        assert_eq!((idle.began, idle.name.as_str()), (idle.last, "a"));
     }
 
     #[test]

@@ -389,7 +389,7 @@ impl Catalogue {
                 return Ok(number);
             }
             match state.invocations.find(&new.name) {
-                Some((number, known)) => (number, Invocation { last: minute, ..known.clone() }),
+                Some((number, known)) => (number, known.called(minute)),
                 None => (state.invocations.next(), new),
             }
         };
