@@ -166,8 +166,7 @@ struct Times {
 
 /// What there is. `read` gives the bytes of a `Directory`; see [`Usage`] for `roots`.
 ///
-/// Costs some 50 ns for each entry and 2 us for each file and directory: 1,000,000 packed blobs are counted in a tenth of a
-/// second, 100,000 files in a fifth of one.
+/// Costs 0.17 s for 1,000,000 packed blobs (measured, on two busy cores), and some 2 us for each file and directory.
 fn usage(
     layout: &Layout,
     catalogue: &Catalogue,
