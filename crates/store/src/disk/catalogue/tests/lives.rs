@@ -410,6 +410,56 @@ fn lives(seed: u64) {
     }
 }
 
+/// Each step of the format once: appends, a new segment, forgets, a checkpoint, a compaction from its first copy to the removal, and
+/// what comes after it.
+fn steps(world: &mut World, catalogue: &Catalogue, until: impl Fn(&World) -> bool) {
+    let parts: [fn(&mut World, &Catalogue); 7] = [
+        |world, catalogue| (0..12).for_each(|_| world.put(catalogue, 3)),
+        |world, catalogue| {
+            if catalogue.sync().is_ok() {
+                world.synced();
+            }
+        },
+        |world, catalogue| (0..6).for_each(|_| world.forget(catalogue)),
+        |_, catalogue| drop(catalogue.checkpoint(true)),
+        |world, catalogue| (0..4).for_each(|_| world.touch(catalogue)),
+        |_, catalogue| while matches!(catalogue.compact(1_000, true), Ok(true)) {},
+        |_, catalogue| drop(catalogue.checkpoint(true)),
+    ];
+    for part in parts.iter().chain(&parts) {
+        if until(world) {
+            return;
+        }
+        part(world, catalogue);
+    }
+}
+
+/// The power goes at each change of the disk that these steps make.
+#[test]
+fn every_step_may_be_the_last() {
+    for some in [true, false] {
+        for fuel in 1.. {
+            let cut = if some { Cut::Some } else { [Cut::Nothing, Cut::All][fuel % 2] };
+            let mut world = World::new(fuel as u64 * 31);
+            world.disk.set_fuel(Some(fuel));
+            if let Ok(catalogue) = world.open() {
+                steps(&mut world, &catalogue, |world| world.disk.is_out());
+            }
+            let done = !world.disk.is_out();
+            world.disk.cut(cut, &mut world.chance);
+            let catalogue = world.open().unwrap();
+            world.check_start(&catalogue, true);
+            // And it works on.
+            (0..3).for_each(|_| world.put(&catalogue, 3));
+            world.check_now(&catalogue);
+            if done {
+                assert!(fuel > 50, "the steps are not that few: {fuel}");
+                break;
+            }
+        }
+    }
+}
+
 /// `LRE_LOG_SEEDS=FROM..TO` for more of them.
 #[test]
 fn nothing_is_lost_that_was_promised() {
