@@ -148,3 +148,94 @@ impl http_body::Body for Answer {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+    use http_body_util::{BodyExt, StreamBody};
+    use lre_model::{Digest, DigestFunction};
+    use lre_proto::re;
+    use lre_store::{BlobStore, InvocationUsage};
+    use std::convert::Infallible;
+    use std::time::Duration;
+    use tonic::metadata::{MetadataMap, MetadataValue};
+
+    fn request(invocation: &str) -> Request<Body> {
+        let wire = re::RequestMetadata {
+            tool_details: Some(re::ToolDetails { tool_name: "bazel".into(), tool_version: "8.1".into() }),
+            tool_invocation_id: invocation.into(),
+            ..Default::default()
+        };
+        let mut metadata = MetadataMap::new();
+        let name = "build.bazel.remote.execution.v2.requestmetadata-bin";
+        metadata.insert_bin(name, MetadataValue::from_bytes(&prost::Message::encode_to_vec(&wire)));
+        let mut request = Request::new(Body::empty());
+        *request.headers_mut() = metadata.into_headers();
+        request
+    }
+
+    fn seen(store: &DiskStore, name: &str) -> InvocationUsage {
+        let all = store.usage(&[]).unwrap().invocations;
+        all.into_iter().find(|one| one.name == name).unwrap_or_else(|| panic!("`{name}` is not known"))
+    }
+
+    /// Writes a blob in the call, and another one while its answer is sent; the answer has no end.
+    async fn answer(store: Arc<DiskStore>) -> Result<Response<Body>, Infallible> {
+        let write = async |store: &DiskStore, bytes: &'static [u8]| {
+            let blob = Bytes::from_static(bytes).into();
+            store.write(Digest::of(DigestFunction::Sha256, bytes), blob).await.unwrap();
+        };
+        write(&store, b"in the call").await;
+        let frames = stream::unfold(Some(store), move |store| async move {
+            let store = store?;
+            write(&store, b"in its answer").await;
+            Some((Ok::<_, Status>(Frame::data(Bytes::from_static(b"said"))), None))
+        });
+        let frames = futures::StreamExt::chain(frames, stream::pending());
+        Ok(Response::new(Body::new(StreamBody::new(Box::pin(frames)))))
+    }
+
+    /// PROTOCOL 33: what a call and its stream do is done for the invocation, and as long as they last it is not idle.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_its_invocations_as_long_as_its_stream_is_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(DiskStore::open(directory.path()).unwrap());
+        let inner = tower::service_fn(|_: Request<Body>| answer(Arc::clone(&store)));
+        let mut service = Invocations(Some(Arc::clone(&store))).layer(inner);
+        let mut body = service.call(request("build")).await.unwrap().into_body();
+        assert!(body.frame().await.unwrap().is_ok());
+        let before = seen(&store, "build");
+        assert_eq!((before.tool.as_str(), before.amount.count), ("bazel 8.1", 2));
+
+        let waiting = tokio::spawn(async move { body.frame().await.is_some() });
+        for _ in 0..20 {
+            store.pass_time(INVOCATION_CALLS_AGAIN);
+            tokio::time::advance(INVOCATION_CALLS_AGAIN).await;
+            tokio::task::yield_now().await;
+        }
+        let after = seen(&store, "build");
+        assert_eq!(after.began, before.began, "five hours later it is the same");
+        assert!(after.last >= before.last + 4 * 3600, "{before:?} {after:?}");
+
+        // With its end the three hours begin.
+        store.pass_time(Duration::from_secs(3600));
+        tokio::time::advance(INVOCATION_CALL_LONG).await;
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        assert!(seen(&store, "build").last >= after.last + 3600);
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(DiskStore::open(directory.path()).unwrap());
+        let inner = tower::service_fn(|_: Request<Body>| answer(Arc::clone(&store)));
+        let mut service = Invocations(Some(Arc::clone(&store))).layer(inner);
+        for request in [Request::new(Body::empty()), request("")] {
+            assert!(service.call(request).await.unwrap().into_body().frame().await.unwrap().is_ok());
+        }
+        let known = store.usage(&[]).unwrap().invocations;
+        assert!(known.iter().all(|one| one.name.is_empty()), "{known:?}");
+    }
+}

@@ -75,6 +75,16 @@ impl Counters {
         }
     }
 
+    fn written(&self, digest: Digest, answer: &Result<(), StoreError>) {
+        match answer {
+            Ok(()) => {
+                add(&self.writes, 1);
+                add(&self.written_bytes, digest.size_bytes());
+            }
+            Err(e) => self.failed(e),
+        }
+    }
+
     fn failed(&self, error: &StoreError) {
         add(if matches!(error, StoreError::Missing(_)) { &self.missing } else { &self.errors }, 1);
     }
@@ -149,14 +159,15 @@ impl<S: BlobStore> BlobStore for Metered<S> {
 
     async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
         let answer = self.inner.write(digest, blob).await;
-        match &answer {
-            Ok(()) => {
-                add(&self.counters.writes, 1);
-                add(&self.counters.written_bytes, digest.size_bytes());
-            }
-            Err(e) => self.counters.failed(e),
-        }
+        self.counters.written(digest, &answer);
         answer
+    }
+
+    async fn write_many(&self, blobs: Vec<(Digest, Blob)>) -> Vec<Result<(), StoreError>> {
+        let digests: Vec<_> = blobs.iter().map(|(digest, _)| *digest).collect();
+        let answers = self.inner.write_many(blobs).await;
+        digests.into_iter().zip(&answers).for_each(|(digest, answer)| self.counters.written(digest, answer));
+        answers
     }
 }
 

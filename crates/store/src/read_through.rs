@@ -108,6 +108,10 @@ impl<N: BlobStore, F: BlobStore> BlobStore for ReadThrough<N, F> {
     async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
         self.near.write(digest, blob).await
     }
+
+    async fn write_many(&self, blobs: Vec<(Digest, Blob)>) -> Vec<Result<(), StoreError>> {
+        self.near.write_many(blobs).await
+    }
 }
 
 #[async_trait]

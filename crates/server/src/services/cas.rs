@@ -26,14 +26,22 @@ impl Cas {
         Self { chunks: Chunks::new(Arc::clone(&blobs), staging), blobs }
     }
 
-    async fn update_one(
+    /// Writes entries of a batch with one call of the store, and says of each what came of it.
+    async fn write(
         &self,
-        function: DigestFunction,
-        one: batch_update_blobs_request::Request,
-    ) -> Result<(), Status> {
-        let digest = Digest::from_wire(function, one.digest.as_ref()).map_err(status::of)?;
-        let data = unpacked(digest, compressor(one.compressor)?, one.data.into()).await?;
-        self.blobs.write(digest, data.into()).await.map_err(status::of)
+        unpacked: Vec<(Option<re::Digest>, Result<(Digest, Bytes), Status>)>,
+    ) -> Vec<batch_update_blobs_response::Response> {
+        let (mut blobs, mut refused) = (Vec::new(), Vec::new());
+        for (digest, entry) in unpacked {
+            refused.push((digest, entry.map(|(digest, bytes)| blobs.push((digest, bytes.into()))).err()));
+        }
+        let mut written = self.blobs.write_many(blobs).await.into_iter();
+        let response = |(digest, refused): (Option<re::Digest>, Option<Status>)| {
+            let answer = refused.map_or_else(|| written.next().unwrap_or_else(no_answer).map_err(status::of), Err);
+            let status = answer.map_or_else(|s| status::to_rpc(&s), |()| status::ok());
+            batch_update_blobs_response::Response { digest, status: Some(status) }
+        };
+        refused.into_iter().map(response).collect()
     }
 
     async fn read_one(
@@ -54,6 +62,20 @@ impl Cas {
         }
         Ok((Compressor::Identity, bytes.to_vec()))
     }
+}
+
+/// The blob of an entry of a batch.
+async fn entry_of(
+    function: DigestFunction,
+    one: batch_update_blobs_request::Request,
+) -> Result<(Digest, Bytes), Status> {
+    let digest = Digest::from_wire(function, one.digest.as_ref()).map_err(status::of)?;
+    let bytes = unpacked(digest, compressor(one.compressor)?, one.data.into()).await?;
+    Ok((digest, bytes))
+}
+
+fn no_answer() -> Result<(), StoreError> {
+    Err(StoreError::Io(std::io::Error::other("the store did not say what became of a blob")))
 }
 
 async fn packed(bytes: Bytes) -> std::io::Result<Vec<u8>> {
@@ -138,16 +160,22 @@ impl re::content_addressable_storage_server::ContentAddressableStorage for Cas {
         let request = request.into_inner();
         let function = DigestFunction::from_wire(request.digest_function).map_err(status::of)?;
         refuse_large("requests", request.requests.iter().map(|r| r.data.len() as u64).sum())?;
-        let responses = stream::iter(request.requests)
-            .map(|one| async move {
-                let digest = one.digest.clone();
-                let status =
-                    self.update_one(function, one).await.map_or_else(|s| status::to_rpc(&s), |()| status::ok());
-                batch_update_blobs_response::Response { digest, status: Some(status) }
-            })
-            .buffered(limits::BATCH_CONCURRENCY)
-            .collect()
-            .await;
+        let entries = stream::iter(request.requests).map(|one| async move {
+            let digest = one.digest.clone();
+            (digest, entry_of(function, one).await)
+        });
+        let mut entries = std::pin::pin!(entries.buffered(limits::BATCH_CONCURRENCY));
+        let (mut responses, mut unpacked, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(entry) = entries.next().await {
+            bytes += entry.1.as_ref().map_or(0, |(_, data)| data.len() as u64);
+            unpacked.push(entry);
+            // What was compressed may be a thousand times as long, and is not in memory all at once.
+            if bytes >= limits::BATCH_BYTES_MAX {
+                responses.extend(self.write(std::mem::take(&mut unpacked)).await);
+                bytes = 0;
+            }
+        }
+        responses.extend(self.write(unpacked).await);
         Ok(Response::new(re::BatchUpdateBlobsResponse { responses }))
     }
 
