@@ -128,7 +128,7 @@ pub(super) fn load(medium: &dyn Medium, state: &mut State) -> io::Result<Result<
         Position { at: At { segment: u32_at(&head, 8), offset: u32_at(&head, 12) }, seed: u64_at(&head, 16) };
     let entries_end = length - TRAILER as u64;
     let entries_start = (HEADER as u64).saturating_add(u64_at(&head, 24));
-    if entries_start > entries_end || (entries_end - entries_start) % SLOT as u64 != 0 {
+    if entries_start > entries_end || !(entries_end - entries_start).is_multiple_of(SLOT as u64) {
         return Ok(Err(NoCheckpoint::Bad));
     }
     let mut sum = Xxh3::new();

@@ -155,7 +155,7 @@ fn what_counts(state: &State, (head, at, payload): &Copy, copies: &mut Vec<Copy>
     match head.says {
         Says::Blob | Says::Result | Says::Name | Says::File => {
             if let Some(slot) = state.index.get(&key).filter(|slot| slot.at() == *at) {
-                copies.push((slot.head(&key), *at, payload.clone()));
+                copies.push(packed(slot.head(&key), *at, payload));
             }
         }
         Says::Use => {

@@ -85,11 +85,6 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(size_bytes: u64, place: Place, stored_bytes: u32, stamp: Stamp) -> Self {
-        let Stamp { minute, invocation, rank } = stamp;
-        Self { size_bytes, place, stored_bytes, used: minute, invocation, rank, seen: false }
-    }
-
     pub(crate) fn mark(&mut self, stamp: Stamp) {
         if stamp.minute >= self.used {
             self.used = stamp.minute;

@@ -110,8 +110,7 @@ impl Writer {
     {
         self.buffer.clear();
         self.gathered.clear();
-        loop {
-            let Some((head, payload)) = records.peek() else { break };
+        while let Some((head, payload)) = records.peek() {
             let stored = u32::try_from(payload.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
             let head = Head { stored, ..*head };
             let offset = self.offset + self.buffer.len() as u64;

@@ -69,12 +69,14 @@ fn segments_are_rolled_compacted_and_removed() {
     for n in 0..1_000 {
         catalogue.put(blob(n), 100, &bytes(n, 0, 100), NOW).unwrap();
     }
+    catalogue.put(blob(6_000), 3_000, &bytes(6_000, 0, 3_000), NOW).unwrap();
+    (1_000..1_100).for_each(|n| catalogue.put(blob(n), 100, &bytes(n, 0, 100), NOW).unwrap());
     let large = bytes(5_000, 0, 100_000);
     catalogue.put(blob(5_000), 100_000, &large, NOW).unwrap();
     let full = catalogue.stats();
     assert!(fs::read_dir(dir.path()).unwrap().count() > 10);
-    let gone: Vec<_> = (0..1_000).filter(|n| n % 5 != 0).map(blob).collect();
-    assert_eq!(catalogue.forget_if(&gone, |_, _| true).unwrap().len(), 800);
+    let gone: Vec<_> = (0..1_100).filter(|n| n % 5 != 0).map(blob).collect();
+    assert_eq!(catalogue.forget_if(&gone, |_, _| true).unwrap().len(), 880);
     while catalogue.compact(4_096, true).unwrap() {}
     let stats = catalogue.stats();
     assert!(stats.log_bytes * 9 / 10 <= stats.live_bytes + 16 * 1024, "{stats:?} {full:?}");
@@ -83,7 +85,7 @@ fn segments_are_rolled_compacted_and_removed() {
     assert_eq!(on_disk, stats.log_bytes);
     drop(catalogue);
     let (catalogue, _) = open_small(dir.path(), 16 * 1024);
-    for n in 0..1_000 {
+    for n in 0..1_100 {
         if n % 5 == 0 {
             is(&catalogue, &blob(n), &bytes(n, 0, 100));
         } else {
@@ -92,6 +94,8 @@ fn segments_are_rolled_compacted_and_removed() {
     }
     is(&catalogue, &blob(5_000), &large);
     assert_eq!(catalogue.stats(), stats);
+    assert!(catalogue.get(&blob(6_000)).unwrap().stored_bytes < 300, "what was moved is compressed");
+    is(&catalogue, &blob(6_000), &bytes(6_000, 0, 3_000));
 }
 
 /// Every byte of a small log, and of its checkpoint: whatever is damaged, nothing is ever read that was not written.
