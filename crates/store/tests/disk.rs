@@ -1,10 +1,8 @@
 //! What the disk store promises beyond the contract: restarts, kills, other boots of the kernel,
-//! corrupt and foreign files, one process at a time.
+//! corrupt and foreign files.
 use bytes::Bytes;
 use lre_model::{ActionDigest, ActionResult, Digest, DigestFunction};
-use lre_store::{
-    ActionCache, Blob, BlobStore, DiskStore, FileBlob, MTIME_SECONDS, OpenError, Origin, Staging, StoreError,
-};
+use lre_store::{ActionCache, Blob, BlobStore, DiskStore, FileBlob, MTIME_SECONDS, Origin, Staging, StoreError};
 use lre_testkit::TreeBuilder;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -541,45 +539,6 @@ async fn a_damaged_result_is_moved_aside() {
     assert_eq!(DiskStore::open(dir.path()).unwrap().get(two).await.unwrap(), None, "for good");
 }
 
-#[test]
-fn a_second_store_is_refused_and_names_the_first() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = DiskStore::open(dir.path()).unwrap();
-    match DiskStore::open(dir.path()) {
-        Err(OpenError::InUse { pid }) => assert_eq!(pid, std::process::id()),
-        other => panic!("{other:?}"),
-    }
-    drop(store);
-    DiskStore::open(dir.path()).unwrap();
-}
-
-/// A newer store is refused, and not one byte of it is written.
-#[test]
-fn a_newer_store_is_refused_and_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("format"), "lre-store 7\n").unwrap();
-    fs::write(dir.path().join("whatever"), "of the future").unwrap();
-    let error = DiskStore::open(dir.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 7 }), "{error}");
-    let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["format", "whatever"]);
-    assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "lre-store 7\n");
-}
-
-/// Somebody's home directory, given by mistake, is left alone.
-#[test]
-fn a_directory_that_is_no_store_is_refused_and_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("thesis.tex"), "precious").unwrap();
-    let error = DiskStore::open(dir.path()).unwrap_err();
-    assert!(matches!(&error, OpenError::Foreign { what, .. } if what.contains("thesis.tex")), "{error}");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    fs::write(dir.path().join("format"), "PDF 1.4\n").unwrap();
-    assert!(matches!(DiskStore::open(dir.path()), Err(OpenError::Foreign { .. })));
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-}
-
 /// `format` is not synced; a power cut may empty it or take it away, and the store is still one.
 #[tokio::test]
 async fn a_store_whose_format_was_lost_is_still_a_store() {
@@ -591,15 +550,6 @@ async fn a_store_whose_format_was_lost_is_still_a_store() {
     fs::remove_file(dir.path().join("format")).unwrap();
     assert!(is_there(&DiskStore::open(dir.path()).unwrap(), b"kept").await);
     assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "lre-store 2\n");
-}
-
-#[test]
-fn temporary_files_of_a_killed_process_are_removed() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(DiskStore::open(dir.path()).unwrap());
-    fs::write(dir.path().join("temporary/17"), "half of a blo").unwrap();
-    let _store = DiskStore::open(dir.path()).unwrap();
-    assert_eq!(fs::read_dir(dir.path().join("temporary")).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -148,10 +148,9 @@ impl Inner {
         let done = "forgotten; what was found is in quarantine/";
         self.notes.note(Checked::packed(key.kind), hex::encode(key.hash), why, done);
         tracing::warn!(?key, kept_in = %to.display(), why, "a damaged record is forgotten, not served");
-        match fs::write(&to, found) {
-            // To look at it is a service; a full disk must not make an error of a miss.
-            Err(error) => tracing::warn!(file = %to.display(), %error, "what was found could not be kept"),
-            Ok(()) => {}
+        // To look at it is a service; a full disk must not make an error of a miss.
+        if let Err(error) = fs::write(&to, found) {
+            tracing::warn!(file = %to.display(), %error, "what was found could not be kept");
         }
         Ok(())
     }
