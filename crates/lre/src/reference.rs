@@ -12,7 +12,11 @@ const TABLE: &[(&str, &str)] = &[
     ("0", "it worked"),
     ("1", "an error"),
     ("2", "the command line or a configuration file is wrong"),
-    ("10", "a finding: drift (`lre init --check`), a problem (`lre doctor`), a toolchain that is not whole"),
+    (
+        "10",
+        "a finding: drift (`lre init --check`), a problem (`lre doctor`), a toolchain that is not whole, damage that was \
+         repaired (`lre cache verify`), less freed than was asked for (`lre cache gc`)",
+    ),
     ("20", "no server answers"),
     ("21", "the server is of another version"),
     ("30", "this machine cannot make the sandbox"),
