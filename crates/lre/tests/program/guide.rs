@@ -57,9 +57,19 @@ fn forgotten(text: &str) -> Vec<String> {
     lines
 }
 
+/// The server that the guide starts ends with the test.
+struct Up<'a>(&'a Home);
+
+impl Drop for Up<'_> {
+    fn drop(&mut self) {
+        self.0.run(&["down"]);
+    }
+}
+
 #[test]
 fn the_guide_to_the_cache_is_true() {
     let home = Home::new();
+    let _up = Up(&home);
     // As for a person who has set nothing.
     symlink(home.path().join("cache"), home.path().join(".cache")).unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(GUIDE);
@@ -80,7 +90,6 @@ fn the_guide_to_the_cache_is_true() {
             other => panic!("a block of {other}"),
         }
     }
-    home.run(&["down"]);
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&file, written + &page[end..]).unwrap();
     }
