@@ -157,8 +157,7 @@ impl Config {
     /// # Errors
     /// The first value that cannot be meant, with its place.
     pub fn new(layers: &[Layer], facts: &Facts<'_>) -> Result<Self, BadConfig> {
-        let mut p = Picker { layers, origins: Vec::new() };
-        let paths = facts.paths;
+        let (mut p, paths) = (Picker { layers, origins: Vec::new() }, facts.paths);
         let default_listen = || Some(SocketAddr::from(([127, 0, 0, 1], 50051)));
         let config = Self {
             listen: p.pick("listen", |w| w.listen.as_ref(), default_listen, |v, _| listen(v))?,

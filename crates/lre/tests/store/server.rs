@@ -160,8 +160,7 @@ impl Client {
 
     /// BatchUpdateBlobs: the first error of the call or of an entry.
     pub async fn batch(&self, blobs: &[Bytes]) -> Result<(), Status> {
-        let entry =
-            |data: &Bytes| Entry { digest: Some(sha(data).to_wire()), data: data.to_vec().into(), ..Entry::default() };
+        let entry = |data: &Bytes| Entry { digest: Some(sha(data).to_wire()), data: data.to_vec(), ..Entry::default() };
         let requests = blobs.iter().map(entry).collect();
         let request = BatchUpdateBlobsRequest { requests, ..Default::default() };
         let answer = self.cas().batch_update_blobs(request).await?.into_inner();

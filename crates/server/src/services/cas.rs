@@ -27,10 +27,7 @@ impl Cas {
     }
 
     /// Writes entries of a batch with one call of the store, and says of each what came of it.
-    async fn write(
-        &self,
-        unpacked: Vec<(Option<re::Digest>, Result<(Digest, Bytes), Status>)>,
-    ) -> Vec<batch_update_blobs_response::Response> {
+    async fn write(&self, unpacked: Vec<(Option<re::Digest>, Unpacked)>) -> Vec<batch_update_blobs_response::Response> {
         let (mut blobs, mut refused) = (Vec::new(), Vec::new());
         for (digest, entry) in unpacked {
             refused.push((digest, entry.map(|(digest, bytes)| blobs.push((digest, bytes.into()))).err()));
@@ -64,11 +61,10 @@ impl Cas {
     }
 }
 
-/// The blob of an entry of a batch.
-async fn entry_of(
-    function: DigestFunction,
-    one: batch_update_blobs_request::Request,
-) -> Result<(Digest, Bytes), Status> {
+/// The blob of an entry of a batch, not yet verified; or why it is refused.
+type Unpacked = Result<(Digest, Bytes), Status>;
+
+async fn entry_of(function: DigestFunction, one: batch_update_blobs_request::Request) -> Unpacked {
     let digest = Digest::from_wire(function, one.digest.as_ref()).map_err(status::of)?;
     let bytes = unpacked(digest, compressor(one.compressor)?, one.data.into()).await?;
     Ok((digest, bytes))
