@@ -109,7 +109,7 @@ impl BlobStore for DiskStore {
     }
 
     async fn write_many(&self, blobs: Vec<(Digest, Blob)>) -> Vec<Result<(), StoreError>> {
-        let (inner, stamp) = (self.inner.clone(), self.inner.stamp(0));
+        let (inner, stamp, count) = (self.inner.clone(), self.inner.stamp(0), blobs.len());
         let bytes: u64 = blobs.iter().map(|(digest, _)| digest.size_bytes()).fold(0, u64::saturating_add);
         let pack = move || {
             // One that cannot be kept in one write is told of one by one.
@@ -119,8 +119,10 @@ impl BlobStore for DiskStore {
         let packed = if bytes <= IN_PLACE_BYTES { pack() } else { blocking(pack).await };
         let (kept, blobs) = match packed {
             Ok(packed) => packed,
-            // Whoever asked is told at least that it failed.
-            Err(error) => return vec![Err(error)],
+            // The thread that wrote has panicked. What it had written by then is there, and nobody is told so.
+            Err(_) => {
+                return (0..count).map(|_| Err(StoreError::Io(io::Error::other("a write was broken off")))).collect();
+            }
         };
         let mut results = Vec::with_capacity(blobs.len());
         for ((digest, blob), kept) in blobs.into_iter().zip(kept) {
