@@ -1,5 +1,5 @@
 //! `BlobStore` on the disk: what is there is asked of the catalogue, and of the disk only where it must be.
-use super::catalogue::{Entry, Key, Place};
+use super::catalogue::{Entry, Key, Place, Stamp};
 use super::files::Look;
 use super::holds::MARK_MINUTES;
 use super::layout::Room;
@@ -8,7 +8,7 @@ use super::{DiskStore, IN_PLACE_BYTES, Inner, blocking, unpoisoned};
 use crate::{Blob, BlobStore, Hold, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
-use lre_model::{Digest, Subtree};
+use lre_model::{ByDigest, Digest, Subtree};
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 /// Unknown digests up to which `hold` looks at the disk in place; a look costs 2-5 us.
 const IN_PLACE_LOOKS: usize = 32;
+
+/// Digests, each once.
+type Seen = HashSet<Digest, ByDigest>;
 
 #[async_trait]
 impl BlobStore for DiskStore {
@@ -31,13 +34,13 @@ impl BlobStore for DiskStore {
         let held = inner.holds.enter(minute);
         let epoch = Epoch { losses: inner.catalogue.losses(), period: minute / MARK_MINUTES };
         let unseen = unpoisoned(inner.whole.lock()).unseen(tree, epoch);
-        let mut missing = inner.missing_async(&unseen.blobs).await?;
+        let (_, mut missing) = inner.missing_async(&unseen.blobs).await?;
         inner.rank(&unseen)?;
         if missing.is_empty() && inner.all_known(&unseen.blobs, epoch.losses) {
             unpoisoned(inner.whole.lock()).seen(&unseen, epoch);
         }
         let (hold, gone) = inner.hold(digests).await?;
-        let told: HashSet<_> = missing.iter().copied().collect();
+        let told: Seen = missing.iter().copied().collect();
         missing.extend(gone.into_iter().filter(|digest| !told.contains(digest)));
         Ok((hold.and(Hold::new(Vec::new(), held)).with_tree(Arc::clone(tree)), missing))
     }
@@ -55,7 +58,7 @@ impl BlobStore for DiskStore {
         if !inner.clone().has_async(digest).await? {
             return Err(StoreError::Missing(digest));
         }
-        match inner.packed(digest)? {
+        match inner.packed(digest, inner.stamp(0))? {
             Some(bytes) => inner.unpack(digest, &bytes, inner.stamp(0))?,
             // There is no file of the empty blob.
             None if digest.is_empty_blob() => return Ok(None),
@@ -73,11 +76,10 @@ impl BlobStore for DiskStore {
             return Ok(Bytes::new().into());
         }
         let inner = &self.inner;
-        inner.refresh()?;
-        if let Some(bytes) = inner.packed(digest)? {
-            inner.mark(&Key::blob(digest))?;
+        if let Some(bytes) = inner.packed(digest, inner.stamp(0))? {
             return Ok(bytes.into());
         }
+        inner.refresh()?;
         // Twice: what is known may have been changed from outside, and is then looked at anew.
         for _ in 0..2 {
             if !inner.clone().has_async(digest).await? {
@@ -92,6 +94,26 @@ impl BlobStore for DiskStore {
             }
         }
         Err(StoreError::Missing(digest))
+    }
+
+    async fn read_many(&self, digests: &[Digest]) -> Vec<Result<Blob, StoreError>> {
+        let bytes: u64 = digests.iter().map(|digest| digest.size_bytes()).fold(0, u64::saturating_add);
+        // Here and not on the other thread: there nobody knows for whom this task works.
+        let (inner, asked, stamp) = (Arc::clone(&self.inner), digests.to_vec(), self.inner.stamp(0));
+        let packed = move || {
+            // Where one is not so easily had, `read` says why.
+            Ok(asked.iter().map(|digest| inner.packed(*digest, stamp).ok().flatten()).collect())
+        };
+        let packed = if bytes <= IN_PLACE_BYTES { packed() } else { blocking(packed).await };
+        let packed: Vec<Option<Bytes>> = packed.unwrap_or_else(|_| vec![None; digests.len()]);
+        let mut blobs = Vec::with_capacity(digests.len());
+        for (digest, bytes) in digests.iter().zip(packed) {
+            blobs.push(match bytes {
+                Some(bytes) => Ok(bytes.into()),
+                None => self.read(*digest).await,
+            });
+        }
+        blobs
     }
 
     async fn write(&self, digest: Digest, blob: Blob) -> Result<(), StoreError> {
@@ -135,6 +157,8 @@ impl BlobStore for DiskStore {
 /// What is known of some digests at a glance.
 #[derive(Default)]
 struct Glance {
+    /// Those that are there.
+    present: Vec<Digest>,
     /// Those that are not known to be there: known to be absent (`Some(false)`), or to be looked for.
     unknown: Vec<(Digest, Option<bool>)>,
     /// Those of the others, and of those to be looked for, whose mark is old.
@@ -151,12 +175,15 @@ impl Inner {
     }
 
     fn glance(&self, digests: &[Digest]) -> Glance {
-        let (mut glance, mut asked, minute) = (Glance::default(), digests.iter(), self.clock.minute());
+        let (mut asked, minute) = (digests.iter(), self.clock.minute());
+        let mut glance = Glance { present: Vec::with_capacity(digests.len()), ..Glance::default() };
         self.catalogue.look(digests.iter().map(|digest| Key::blob(*digest)), |key, entry| {
-            let Some(digest) = asked.next().filter(|digest| !digest.is_empty_blob()) else { return };
-            let there = entry.map_or(Some(false), |entry| self.is_there(&key, &entry, *digest));
-            if there != Some(true) {
-                glance.unknown.push((*digest, there));
+            let Some(digest) = asked.next() else { return };
+            let absent = Some(digest.is_empty_blob());
+            let there = entry.map_or(absent, |entry| self.is_there(&key, &entry, *digest));
+            match there {
+                Some(true) => glance.present.push(*digest),
+                _ => glance.unknown.push((*digest, there)),
             }
             if there != Some(false) && entry.is_some_and(|entry| self.is_stale(&entry, minute)) {
                 glance.stale.push(key);
@@ -169,21 +196,26 @@ impl Inner {
     async fn hold(self: &Arc<Self>, digests: &[Digest]) -> Result<(Hold, Vec<Digest>), StoreError> {
         // Before the look: what is seen from now on stays.
         let held = self.holds.enter(self.clock.minute());
-        let missing = self.missing_async(digests).await?;
+        let (present, missing) = self.missing_async(digests).await?;
         // The common case, warm: the disk was not asked.
-        if missing.is_empty() {
-            return Ok((Hold::new(digests.to_vec(), held), missing));
+        if let Some(present) = present {
+            return Ok((Hold::new(present, held), missing));
         }
-        let absent: HashSet<_> = missing.iter().copied().collect();
+        let absent: Seen = missing.iter().copied().collect();
         let present = digests.iter().copied().filter(|d| !absent.contains(d)).collect();
         Ok((Hold::new(present, held), missing))
     }
 
-    /// What is missing of `digests`, each once, in order. What is there is marked as used.
-    async fn missing_async(self: &Arc<Self>, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
-        let Glance { unknown, stale } = self.glance(digests);
+    /// What is missing of `digests`, each once, in order; and before it what is there, where that is known without another look.
+    /// What is there is marked as used.
+    async fn missing_async(
+        self: &Arc<Self>,
+        digests: &[Digest],
+    ) -> Result<(Option<Vec<Digest>>, Vec<Digest>), StoreError> {
+        let Glance { present, unknown, stale } = self.glance(digests);
         let stamp = self.stamp(0);
         let looks = unknown.iter().filter(|(_, there)| there.is_none()).count();
+        let mut present = (looks == 0).then_some(present);
         let at_a_glance = if looks <= IN_PLACE_LOOKS { self.missing_at_a_glance(&unknown)? } else { None };
         let mut missing = match at_a_glance {
             Some(missing) => missing,
@@ -195,17 +227,18 @@ impl Inner {
         if !stale.is_empty() {
             let gone: HashSet<_> = self.touch(&stale, stamp)?.into_iter().collect();
             if !gone.is_empty() {
-                let mut told: HashSet<_> = missing.iter().copied().collect();
+                present = None;
+                let mut told: Seen = missing.iter().copied().collect();
                 let went = |digest: &&Digest| gone.contains(&Key::blob(**digest)) && told.insert(**digest);
                 missing.extend(digests.iter().filter(went).copied().collect::<Vec<_>>());
             }
         }
-        Ok(missing)
+        Ok((present, missing))
     }
 
     /// What is missing of digests that are not known to be there, each once, in order. Blocks.
     fn missing(&self, unknown: &[(Digest, Option<bool>)]) -> io::Result<Vec<Digest>> {
-        let (mut missing, mut seen) = (Vec::new(), HashSet::new());
+        let (mut missing, mut seen) = (Vec::new(), Seen::with_capacity_and_hasher(unknown.len(), ByDigest::default()));
         for (digest, there) in unknown {
             if seen.insert(*digest) && !there.map_or_else(|| self.has_file(*digest), Ok)? {
                 missing.push(*digest);
@@ -216,7 +249,7 @@ impl Inner {
 
     /// The same, where it can be said with few looks and nothing to hash.
     fn missing_at_a_glance(&self, unknown: &[(Digest, Option<bool>)]) -> io::Result<Option<Vec<Digest>>> {
-        let (mut missing, mut seen) = (Vec::new(), HashSet::new());
+        let (mut missing, mut seen) = (Vec::new(), Seen::with_capacity_and_hasher(unknown.len(), ByDigest::default()));
         for (digest, there) in unknown {
             if !seen.insert(*digest) {
                 continue;
@@ -271,8 +304,19 @@ impl Inner {
         Ok(())
     }
 
-    /// The bytes of a blob that is in the log. Of one whose record is damaged there are none, and no blob any more.
-    fn packed(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
-        self.payload(&Key::blob(digest), digest)
+    /// The bytes of a blob that is in the log, which is used now. Of one whose record is damaged there are none, and no blob any
+    /// more.
+    fn packed(&self, digest: Digest, stamp: Stamp) -> Result<Option<Bytes>, StoreError> {
+        let key = Key::blob(digest);
+        let Some(entry) = self.catalogue.get(&key) else { return Ok(None) };
+        if entry.place == Place::File || entry.size_bytes != digest.size_bytes() {
+            return Ok(None);
+        }
+        let bytes = self.payload_of(&key)?;
+        if bytes.is_some() {
+            // What has gone by now was read all the same.
+            self.renew(&key, &entry, stamp)?;
+        }
+        Ok(bytes)
     }
 }

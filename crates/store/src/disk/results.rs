@@ -40,6 +40,11 @@ impl Inner {
         if self.catalogue.get(key).is_none_or(|entry| entry.size_bytes != digest.size_bytes()) {
             return Ok(None);
         }
+        self.payload_of(key)
+    }
+
+    /// The same of an entry of which that is known.
+    pub(super) fn payload_of(&self, key: &Key) -> Result<Option<bytes::Bytes>, StoreError> {
         match self.catalogue.read(key)? {
             Payload::Bytes(bytes) => Ok(Some(bytes)),
             Payload::File | Payload::Absent => Ok(None),
