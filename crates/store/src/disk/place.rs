@@ -1,7 +1,7 @@
 //! How a blob gets its name: hashed, complete, and in one step.
 use super::catalogue::{Key, Place, RECORD_HEAD_BYTES, Stamp};
 use super::layout::{MODE_PLAIN, MTIME_SECONDS, Room};
-use super::{IN_PLACE_BYTES, Inner, PACKED_BYTES_MAX, PACKED_OWNED_BYTES_MAX};
+use super::{Inner, PACKED_BYTES_MAX, PACKED_OWNED_BYTES_MAX};
 use crate::{Blob, FileBlob, Origin, StoreError};
 use lre_model::{Digest, Hasher};
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
@@ -252,11 +252,16 @@ fn same(expected: Digest, actual: Digest) -> Result<(), StoreError> {
     if expected == actual { Ok(()) } else { Err(StoreError::Corrupt { expected, actual }) }
 }
 
+/// Bytes of a large file that are copied at a time.
+const COPY_BYTES: u64 = 256 * 1024;
+
 /// Copies all of `from`, and says what it was. Copies no more than was announced and one byte: a
 /// file that grows while it is read must not fill the disk.
 fn copy_and_hash(from: &mut dyn Read, to: &mut File, expected: Digest) -> io::Result<Digest> {
     let mut hasher = Hasher::new(expected.function());
-    let mut buffer = vec![0; usize::try_from(expected.size_bytes().clamp(1, IN_PLACE_BYTES)).unwrap_or(1) + 1];
+    // A small one is read at once, with its end. Of a large one each piece begins with a page, or the page cache holds it in small parts.
+    let length = if expected.size_bytes() < COPY_BYTES { expected.size_bytes() + 1 } else { COPY_BYTES };
+    let mut buffer = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     let mut from = from.take(expected.size_bytes().saturating_add(1));
     loop {
         match from.read(&mut buffer) {
