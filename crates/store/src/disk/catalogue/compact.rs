@@ -136,6 +136,10 @@ impl Catalogue {
                 }
             }
         }
+        // What is forgotten may have older records elsewhere, and this segment what ends them until that is written.
+        let mut writer = unpoisoned(self.writer.lock());
+        self.pay(&mut writer)?;
+        drop(writer);
         self.sync()?;
         match self.medium.remove(&segment_name(work.segment)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),

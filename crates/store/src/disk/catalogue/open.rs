@@ -1,5 +1,6 @@
 //! A start: the checkpoint, then every record behind it.
 use super::checkpoint::{self, NoCheckpoint, Position};
+use super::index::Slot;
 use super::medium::{Handle, Handles, Medium, segment_name, segment_number};
 use super::record::{HEAD, Header, Says, read_header};
 use super::scan::{Scan, Step};
@@ -72,7 +73,7 @@ impl Catalogue {
         let handles = Handles::new(Arc::clone(&medium));
         let last = found.segments.last_key_value().map(|(number, _)| *number);
         let mut replayed = BTreeMap::new();
-        let mut tail = 0;
+        let (mut tail, mut ended) = (0, Vec::new());
         for (number, segment) in &found.segments {
             let from = match &position {
                 Some(position) if *number < position.at.segment => continue,
@@ -81,7 +82,7 @@ impl Catalogue {
             };
             let file = handles.get(*number)?;
             let mut scan = Scan::new(Arc::clone(&file), segment.seed, from, segment.len);
-            replay(&mut scan, *number, &mut state, &mut opened)?;
+            ended.extend(replay(&mut scan, *number, &mut state, &mut opened)?);
             tail += segment.len - from;
             let end = scan.sound_end();
             if Some(*number) == last && end < segment.len {
@@ -99,6 +100,8 @@ impl Catalogue {
             Some((number, file)) => continued(number, file, &state, next),
             None => fresh(&*medium, &handles, &mut state, next)?,
         };
+        // Or compaction drops what has ended them now, and they come back.
+        ended.iter().filter_map(|slot| Some((slot.key()?, slot))).for_each(|(key, slot)| writer.owe(&key, slot));
         // They may be of a life that was killed before it could sync them.
         writer.unsynced.extend(replayed);
         writer.tail = tail;
@@ -143,12 +146,14 @@ impl Position {
     }
 }
 
-fn replay(scan: &mut Scan, number: u32, state: &mut State, opened: &mut Opened) -> io::Result<()> {
+/// Does what the records say. Returns those of [`State::apply`].
+fn replay(scan: &mut Scan, number: u32, state: &mut State, opened: &mut Opened) -> io::Result<Vec<Slot>> {
+    let mut ended = Vec::new();
     while let Some(step) = scan.next()? {
         match step {
             Step::Torn(bytes) => opened.torn_bytes += bytes,
             Step::Record { head, offset, payload } => {
-                state.apply(&head, payload, super::record::At { segment: number, offset });
+                ended.extend(state.apply(&head, payload, super::record::At { segment: number, offset }));
                 opened.replayed += 1;
                 if head.says != Says::Forget {
                     opened.minute = opened.minute.max(head.stamp.minute);
@@ -156,7 +161,7 @@ fn replay(scan: &mut Scan, number: u32, state: &mut State, opened: &mut Opened) 
             }
         }
     }
-    Ok(())
+    Ok(ended)
 }
 
 fn continued(number: u32, file: Arc<dyn Handle>, state: &State, next: u32) -> Writer {

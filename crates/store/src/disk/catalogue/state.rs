@@ -117,13 +117,16 @@ impl State {
         }
     }
 
-    /// Does what the record at this place says.
-    pub(super) fn apply(&mut self, head: &Head, payload: &[u8], at: At) {
+    /// Does what the record at this place says. Returns an entry that a forget has ended although it may have records in older
+    /// segments than the forget says: an earlier forget was lost in a power cut.
+    pub(super) fn apply(&mut self, head: &Head, payload: &[u8], at: At) -> Option<Slot> {
         match head.says {
             Says::Blob | Says::Result | Says::Name | Says::File => self.set(Slot::of(head, at)),
             Says::Forget => {
                 if self.index.get(&head.key()).is_some_and(|slot| slot.at() <= head.ends()) {
-                    self.remove(&head.key());
+                    let ended = self.remove(&head.key());
+                    let lowest = *head.ends_in().start();
+                    return ended.filter(|slot| self.segments.range(slot.oldest.min(lowest)..lowest).next().is_some());
                 }
             }
             Says::Use => payload.chunks_exact(8).for_each(|prefix| self.mark(u64_at(prefix, 0), head)),
@@ -133,6 +136,7 @@ impl State {
                 }
             }
         }
+        None
     }
 
     /// Marks what begins with this prefix as a record of use says.

@@ -99,6 +99,35 @@ fn segments_are_rolled_compacted_and_removed() {
 }
 
 /// Every byte of a small log, and of its checkpoint: whatever is damaged, nothing is ever read that was not written.
+/// Forgotten, put and forgotten again, and a power cut leaves only the last record of the three. It ends what the first should
+/// have ended, and must stay as long as that is there.
+#[test]
+fn what_a_later_forget_has_ended_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalogue, _) = open_small(dir.path(), 4096);
+    catalogue.put(blob(1), 8, &bytes(1, 1, 8), NOW).unwrap();
+    // Fills the segment, and stays, so that it is not worth compacting.
+    catalogue.put(blob(2), 3850, &bytes(2, 1, 3850), NOW).unwrap();
+    catalogue.forget(blob(1)).unwrap();
+    catalogue.put(blob(1), 8, &bytes(1, 2, 8), NOW).unwrap();
+    catalogue.forget(blob(1)).unwrap();
+    drop(catalogue);
+    let second = dir.path().join(segment_name(2));
+    let mut image = fs::read(&second).unwrap();
+    assert_eq!(image.len(), 64 + 64 + 72 + 64);
+    image[64..200].fill(0);
+    fs::write(&second, image).unwrap();
+
+    let (catalogue, opened) = open_small(dir.path(), 4096);
+    assert_eq!((opened.torn_bytes, catalogue.get(&blob(1))), (136, None));
+    while catalogue.compact(u64::MAX, true).unwrap() {}
+    drop(catalogue);
+    assert!(dir.path().join(segment_name(1)).exists() && !second.exists());
+    let (catalogue, _) = open_small(dir.path(), 4096);
+    assert_eq!(catalogue.read(&blob(1)).unwrap(), Payload::Absent);
+    is(&catalogue, &blob(2), &bytes(2, 1, 3850));
+}
+
 #[test]
 fn no_flipped_bit_is_ever_served() {
     let dir = tempfile::tempdir().unwrap();
