@@ -221,6 +221,9 @@ fn adopt(inner: &Inner, digest: Digest, path: &Path, swept: &mut Swept) -> io::R
 
 /// Looks for the files of all blobs of which nobody has seen one since the start; those that are gone are forgotten.
 fn look_for_files(inner: &Inner, stop: &AtomicBool, swept: &mut Swept) -> io::Result<()> {
+    if inner.catalogue.stats().files == 0 {
+        return Ok(());
+    }
     // In parts, because a list of a million takes as much memory as all the rest.
     for part in 0..16 {
         let mut unseen = Vec::new();
