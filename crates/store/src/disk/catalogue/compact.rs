@@ -129,7 +129,7 @@ impl Catalogue {
         for (key, slot) in left {
             // It was not found on the way, because it or its neighbour is damaged.
             match self.record_of(&key, &slot)? {
-                Record::Sound(_, payload) => self.copy_records(&[(slot.head(&key), slot.at(), payload.to_vec())])?,
+                Record::Sound(payload) => self.copy_records(&[(slot.head(&key), slot.at(), payload.to_vec())])?,
                 _ if slot.is_file() => self.copy_records(&[(slot.head(&key), slot.at(), Vec::new())])?,
                 _ => {
                     self.drop_damaged(&key, slot.at())?;
@@ -159,7 +159,7 @@ fn what_counts(state: &State, (head, at, payload): &Copy, copies: &mut Vec<Copy>
     match head.says {
         Says::Blob | Says::Result | Says::Name | Says::File => {
             if let Some(slot) = state.index.get(&key).filter(|slot| slot.at() == *at) {
-                copies.push(packed(slot.head(&key), *at, payload));
+                copies.push((slot.head(&key), *at, payload.clone()));
             }
         }
         Says::Use => {
@@ -185,13 +185,5 @@ fn what_counts(state: &State, (head, at, payload): &Copy, copies: &mut Vec<Copy>
                 copies.push((*head, *at, Vec::new()));
             }
         }
-    }
-}
-
-/// The record, compressed where that pays: who writes does not wait for it, and what compaction finds has been here for a while.
-fn packed(head: Head, at: At, payload: &[u8]) -> Copy {
-    match (!head.zstd).then(|| super::pack::packed(payload)).flatten() {
-        Some(packed) => (Head { zstd: true, ..head }, at, packed),
-        None => (head, at, payload.to_vec()),
     }
 }

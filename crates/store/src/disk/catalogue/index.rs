@@ -17,7 +17,6 @@ const KIND: u8 = 0b11;
 const BLAKE3: u8 = 1 << 2;
 const FILE: u8 = 1 << 3;
 const SEEN: u8 = 1 << 4;
-const COMPRESSED: u8 = 1 << 5;
 const LIFTED: u8 = 1 << 6;
 
 /// What is known of a key, and where its record is.
@@ -60,7 +59,6 @@ impl Slot {
     pub(super) fn of(head: &Head, at: At) -> Self {
         let function = if head.function == DigestFunction::Blake3 { BLAKE3 } else { 0 };
         let file = if head.says == Says::File { FILE } else { 0 };
-        let compressed = if head.zstd { COMPRESSED } else { 0 };
         Self {
             hash: head.hash,
             size_bytes: head.size,
@@ -71,7 +69,7 @@ impl Slot {
             oldest: at.segment,
             invocation: head.stamp.invocation,
             rank: head.stamp.rank,
-            bits: head.kind as u8 | function | file | compressed,
+            bits: head.kind as u8 | function | file,
         }
     }
 
@@ -101,14 +99,6 @@ impl Slot {
         self.bits & FILE != 0
     }
 
-    pub(super) fn is_compressed(&self) -> bool {
-        self.bits & COMPRESSED != 0
-    }
-
-    pub(super) fn set_compressed(&mut self, compressed: bool) {
-        self.bits = if compressed { self.bits | COMPRESSED } else { self.bits & !COMPRESSED };
-    }
-
     pub(super) fn set_seen(&mut self, seen: bool) {
         self.bits = if seen { self.bits | SEEN } else { self.bits & !SEEN };
     }
@@ -132,7 +122,7 @@ impl Slot {
             true => Head::file(key, self.size_bytes, self.stamp()),
             false => Head::put(key, self.size_bytes, self.stamp()),
         };
-        Head { stored: self.stored, zstd: self.is_compressed(), ..head }
+        Head { stored: self.stored, ..head }
     }
 
     pub(super) fn mark(&mut self, stamp: Stamp) {

@@ -16,7 +16,7 @@
 //! | [`writer`] | the end of the log |
 //! | [`scan`], [`open`] | a start: reading what was written |
 //! | [`checkpoint`] | a copy of the memory, so that a start reads little |
-//! | [`compact`], [`pack`], [`scrub`] | what is done in the background |
+//! | [`compact`], [`scrub`] | what is done in the background |
 mod checkpoint;
 mod compact;
 mod entry;
@@ -24,7 +24,6 @@ mod index;
 mod invocations;
 mod medium;
 mod open;
-mod pack;
 mod read;
 mod record;
 mod scan;

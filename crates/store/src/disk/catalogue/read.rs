@@ -11,8 +11,8 @@ const TRIES: usize = 16;
 
 /// What is in the place of a record.
 pub(super) enum Record {
-    /// Its head, and its payload as it is in the log.
-    Sound(Head, Bytes),
+    /// Its payload.
+    Sound(Bytes),
     /// Something else.
     Damaged(Vec<u8>),
     /// The segment is not there.
@@ -37,10 +37,7 @@ impl Catalogue {
     /// The bytes of an entry, as it was at a moment; `None` where it has moved since.
     pub(super) fn payload_of(&self, key: &Key, slot: &Slot) -> io::Result<Option<Payload>> {
         let found = match self.record_of(key, slot)? {
-            Record::Sound(head, bytes) => match unpacked(&head, bytes) {
-                Ok(bytes) => return Ok(Some(Payload::Bytes(bytes))),
-                Err(bytes) => bytes.to_vec(),
-            },
+            Record::Sound(bytes) => return Ok(Some(Payload::Bytes(bytes))),
             Record::Damaged(found) => found,
             Record::Gone => Vec::new(),
         };
@@ -61,7 +58,7 @@ impl Catalogue {
         let sound = record.len() == HEAD + slot.stored as usize && is_sound(seed, u64::from(slot.offset), &record);
         match Head::decode(&record) {
             Some(head) if sound && head.is_put() && head.key() == *key => {
-                Ok(Record::Sound(head, Bytes::from(record).slice(HEAD..)))
+                Ok(Record::Sound(Bytes::from(record).slice(HEAD..)))
             }
             _ => Ok(Record::Damaged(record)),
         }
@@ -85,16 +82,5 @@ impl Catalogue {
             tracing::warn!(?key, %error, "a damaged record was forgotten, and that could not be written yet");
         }
         Ok(true)
-    }
-}
-
-/// The payload as it was given; the packed bytes back where they cannot be unpacked.
-fn unpacked(head: &Head, payload: Bytes) -> Result<Bytes, Bytes> {
-    if !head.zstd {
-        return Ok(payload);
-    }
-    match super::pack::unpacked(&payload) {
-        Some(bytes) => Ok(Bytes::from(bytes)),
-        None => Err(payload),
     }
 }

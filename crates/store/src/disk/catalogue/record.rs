@@ -11,9 +11,6 @@ const MAGIC: [u8; 7] = *b"lreLog\0";
 /// The version of segments that this code reads and writes.
 pub(super) const VERSION: u8 = 1;
 
-/// The payload is compressed.
-pub(super) const ZSTD: u8 = 1;
-
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -43,8 +40,6 @@ pub(super) struct Head {
     /// What the key is of. Of no meaning for an invocation.
     pub kind: Kind,
     pub function: DigestFunction,
-    /// The payload is compressed with zstd.
-    pub zstd: bool,
     /// The size that the digest has. Of a forget: the offset and, shifted by 32, the segment of the last record that it ends.
     pub size: u64,
     pub hash: [u8; 32],
@@ -67,7 +62,7 @@ impl Head {
             Kind::Result => Says::Result,
             Kind::Name => Says::Name,
         };
-        Self { stored: 0, says, kind: key.kind, function: key.function, zstd: false, size, hash: key.hash, stamp }
+        Self { stored: 0, says, kind: key.kind, function: key.function, size, hash: key.hash, stamp }
     }
 
     /// Of a record that there is a file.
@@ -130,7 +125,7 @@ impl Head {
         head[13] = self.function as u8;
         head[14] = match self.says {
             Says::Forget | Says::Use => self.kind as u8,
-            _ => u8::from(self.zstd) * ZSTD,
+            _ => 0,
         };
         head[15] = self.stamp.rank;
         head[16..24].copy_from_slice(&self.size.to_le_bytes());
@@ -157,13 +152,13 @@ impl Head {
             _ => return None,
         };
         let function = *DigestFunction::ALL.get(usize::from(head[13]))?;
-        let (kind, flags) = match says {
-            Says::Forget | Says::Use => (kind(head[14])?, 0),
-            Says::Blob | Says::File | Says::Invocation => (Kind::Blob, head[14]),
-            Says::Result => (Kind::Result, head[14]),
-            Says::Name => (Kind::Name, head[14]),
+        let (kind, of) = match says {
+            Says::Forget | Says::Use => (kind(head[14])?, head[14]),
+            Says::Blob | Says::File | Says::Invocation => (Kind::Blob, 0),
+            Says::Result => (Kind::Result, 0),
+            Says::Name => (Kind::Name, 0),
         };
-        if flags & !ZSTD != 0 || head[62..64] != [0; 2] {
+        if head[14] != of || head[62..64] != [0; 2] {
             return None;
         }
         let minute = u32_at(head, 56);
@@ -175,7 +170,6 @@ impl Head {
             says,
             kind,
             function,
-            zstd: flags & ZSTD != 0,
             size: u64_at(head, 16),
             hash,
             stamp: Stamp { minute, invocation, rank: head[15] },

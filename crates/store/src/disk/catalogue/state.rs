@@ -80,7 +80,6 @@ impl State {
         let old = *slot;
         let new = Slot { oldest: old.oldest.min(to.segment), bits: slot.bits, ..Slot::of(head, to) };
         *slot = new;
-        slot.set_compressed(head.zstd);
         slot.set_lifted(false);
         let new = *slot;
         self.uncount(&old);

@@ -69,7 +69,6 @@ fn segments_are_rolled_compacted_and_removed() {
     for n in 0..1_000 {
         catalogue.put(blob(n), 100, &bytes(n, 0, 100), NOW).unwrap();
     }
-    catalogue.put(blob(6_000), 3_000, &bytes(6_000, 0, 3_000), NOW).unwrap();
     (1_000..1_100).for_each(|n| catalogue.put(blob(n), 100, &bytes(n, 0, 100), NOW).unwrap());
     let large = bytes(5_000, 0, 100_000);
     catalogue.put(blob(5_000), 100_000, &large, NOW).unwrap();
@@ -94,11 +93,8 @@ fn segments_are_rolled_compacted_and_removed() {
     }
     is(&catalogue, &blob(5_000), &large);
     assert_eq!(catalogue.stats(), stats);
-    assert!(catalogue.get(&blob(6_000)).unwrap().stored_bytes < 300, "what was moved is compressed");
-    is(&catalogue, &blob(6_000), &bytes(6_000, 0, 3_000));
 }
 
-/// Every byte of a small log, and of its checkpoint: whatever is damaged, nothing is ever read that was not written.
 /// Forgotten, put and forgotten again, and a power cut leaves only the last record of the three. It ends what the first should
 /// have ended, and must stay as long as that is there.
 #[test]
@@ -128,6 +124,7 @@ fn what_a_later_forget_has_ended_does_not_come_back() {
     is(&catalogue, &blob(2), &bytes(2, 1, 3850));
 }
 
+/// Every byte of a small log, and of its checkpoint: whatever is damaged, nothing is ever read that was not written.
 #[test]
 fn no_flipped_bit_is_ever_served() {
     let dir = tempfile::tempdir().unwrap();
