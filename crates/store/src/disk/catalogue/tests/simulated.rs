@@ -197,8 +197,12 @@ fn survive(mut bytes: Vec<u8>, ops: Vec<Op>, all: &[Vec<u8>], chance: &mut Chanc
     let mode = chance.below(4);
     for op in ops {
         match &op {
-            // Blocks that are given back are given back before others are written in their place.
-            Op::Truncate(_) if chance.one_in(3) => break,
+            // It is lost, and then so is what was written afterwards; or that is there, and what should be gone is behind it.
+            Op::Truncate(_) if chance.one_in(3) => {
+                if chance.one_in(2) {
+                    break;
+                }
+            }
             Op::Truncate(_) => apply(&mut bytes, &op),
             Op::Write(..) if mode == 0 || (mode == 1 && chance.one_in(2)) => apply(&mut bytes, &op),
             Op::Write(offset, new) if mode == 2 && chance.one_in(2) => {
