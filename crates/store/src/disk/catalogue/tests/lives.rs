@@ -29,7 +29,7 @@ struct Told {
     used_most: u32,
     /// And by what could not be written yet.
     used_owed: u32,
-    /// Of a batch that did not fit: taken back, but what takes it back is not synced.
+    /// Of a batch that did not fit, or lost in a power cut: gone, but that is not synced.
     maybe: Vec<Content>,
 }
 
@@ -176,8 +176,12 @@ impl World {
             if cut {
                 // What it was lifted to may be in the checkpoint alone.
                 let least = if possible.len() == 1 { told.used_durable } else { 0 };
-                let told = Told { used_durable: least, used_certain: least, ..Told::new(content, used) };
-                self.told.insert(key, told);
+                // What was not synced and is gone may come back at another cut, until something is synced: a segment whose name
+                // was lost has left its blocks, header and all, and the next one has its number.
+                let maybe = told.history[told.durable + 1..].iter().chain(&told.maybe).copied().collect();
+                let used_most = told.used_most.max(used);
+                let new = Told::new(content, used);
+                self.told.insert(key, Told { used_durable: least, used_certain: least, used_most, maybe, ..new });
             } else if let Some(told) = self.told.get_mut(&key) {
                 told.history.push(content);
                 told.certain = told.history.len() - 1;
