@@ -112,7 +112,7 @@ async fn thousands_of_missing_outputs_are_refused_readably() {
 }
 
 /// PROTOCOL 44: everything that a result names is there, the files inside its trees included, or the
-/// result is not.
+/// result is not, and is forgotten.
 #[tokio::test]
 async fn an_incomplete_result_is_not_found() {
     let server = TestServer::start().await;
@@ -120,9 +120,11 @@ async fn an_incomplete_result_is_not_found() {
     let tree = server.put(built.tree.clone()).await;
     let directory = re::OutputDirectory { path: "d".into(), tree_digest: Some(tree.to_wire()), ..Default::default() };
     let result = ActionResult { output_directories: vec![directory], ..Default::default() };
-    update(&server, sha(b"action"), result).await.unwrap();
+    update(&server, sha(b"action"), result.clone()).await.unwrap();
     refused(ask(&server, get(sha(b"action"))).await, Code::NotFound);
     server.put("inside a tree").await;
+    refused(ask(&server, get(sha(b"action"))).await, Code::NotFound);
+    update(&server, sha(b"action"), result).await.unwrap();
     assert!(ask(&server, get(sha(b"action"))).await.is_ok());
 }
 

@@ -64,15 +64,15 @@ async fn each_single_blob_is_needed() {
     let store = Store::default();
     let (wire, needs) = everything(&store).await;
     let results = Complete::new(MemoryStore::default(), store.clone());
-    put(&results, wire).await;
-    assert!(results.get(action()).await.unwrap().is_some());
     assert_eq!(needs.len(), 9, "3 directories with entries, 2 files in them, and 4");
     for digest in needs {
+        put(&results, wire.clone()).await;
+        assert!(results.get(action()).await.unwrap().is_some(), "with {digest}");
         let bytes = store.read(digest).await.unwrap();
         store.0.remove(digest);
         assert_eq!(results.get(action()).await.unwrap(), None, "without {digest}");
         store.write(digest, bytes).await.unwrap();
-        assert!(results.get(action()).await.unwrap().is_some(), "with {digest} again");
+        assert_eq!(results.get(action()).await.unwrap(), None, "it is forgotten, until somebody puts it again");
     }
 }
 
@@ -84,11 +84,14 @@ async fn a_tree_alone_needs_its_files_and_no_directories() {
     let tree = keep(&store, built.tree.clone()).await;
     let directory = wire::OutputDirectory { tree_digest: Some(tree.to_wire()), ..Default::default() };
     let results = Complete::new(MemoryStore::default(), store.clone());
-    put(&results, wire::ActionResult { output_directories: vec![directory], ..Default::default() }).await;
+    let result = wire::ActionResult { output_directories: vec![directory], ..Default::default() };
+    put(&results, result.clone()).await;
     assert_eq!(results.get(action()).await.unwrap(), None);
     keep(&store, "deep").await;
+    put(&results, result.clone()).await;
     assert_eq!(results.get(action()).await.unwrap(), None);
     keep(&store, "program").await;
+    put(&results, result).await;
     assert!(results.get(action()).await.unwrap().is_some());
 }
 
@@ -125,6 +128,21 @@ async fn a_plain_hit_costs_one_hold() {
     put(&results, wire::ActionResult { output_files: vec![output], ..Default::default() }).await;
     assert!(results.get(action()).await.unwrap().is_some());
     assert_eq!(recorded.take(), [Call::Hold(1)]);
+}
+
+/// A store that could not say whether a blob is there has not said that it is not.
+#[tokio::test]
+async fn an_error_forgets_nothing() {
+    let store = Store::default();
+    let (wire, _) = everything(&store).await;
+    let known = Arc::new(MemoryStore::default());
+    put(&known, wire.clone()).await;
+    for sound in 0..8 {
+        let results = Complete::new(known.clone(), Faulty::after(sound, Fault::Io, store.clone()));
+        let got = results.get(action()).await;
+        assert!(matches!(got, Ok(Some(_)) | Err(StoreError::Io(_))), "{sound}");
+        assert!(known.get(action()).await.unwrap().is_some(), "{sound}");
+    }
 }
 
 /// Whichever call of the store breaks: an error or nothing, never a result that is not complete.
