@@ -308,15 +308,9 @@ impl Inner {
     /// more.
     fn packed(&self, digest: Digest, stamp: Stamp) -> Result<Option<Bytes>, StoreError> {
         let key = Key::blob(digest);
-        let Some(entry) = self.catalogue.get(&key) else { return Ok(None) };
-        if entry.place == Place::File || entry.size_bytes != digest.size_bytes() {
-            return Ok(None);
-        }
-        let bytes = self.payload_of(&key)?;
-        if bytes.is_some() {
-            // What has gone by now was read all the same.
-            self.renew(&key, &entry, stamp)?;
-        }
-        Ok(bytes)
+        let Some((entry, bytes)) = self.payload(&key, digest)? else { return Ok(None) };
+        // What has gone by now was read all the same.
+        self.renew(&key, &entry, stamp)?;
+        Ok(Some(bytes))
     }
 }

@@ -236,7 +236,7 @@ impl std::fmt::Debug for Names {
 impl Inner {
     /// What the log says of a name. What cannot be read is forgotten.
     fn record(&self, key: &Key, name: Digest) -> Result<Option<Record>, StoreError> {
-        let Some(payload) = self.payload(key, name)? else { return Ok(None) };
+        let Some((_, payload)) = self.payload(key, name)? else { return Ok(None) };
         match Record::decode(&payload) {
             Ok(record) => Ok(Some(record)),
             Err(why) => {

@@ -1,8 +1,9 @@
 //! Action results: the `ActionResult` message of each action, in the log.
-use super::catalogue::{Key, Payload, RECORD_HEAD_BYTES};
+use super::catalogue::{Entry, Key, Payload, RECORD_HEAD_BYTES};
 use super::{Inner, RESULT_BYTES_MAX};
 use crate::StoreError;
-use lre_model::{ActionDigest, ActionResult};
+use bytes::Bytes;
+use lre_model::{ActionDigest, ActionResult, Digest};
 use std::sync::Arc;
 
 /// Results name everything else: of one moment they go first.
@@ -11,10 +12,10 @@ const RANK: u8 = u8::MAX;
 impl Inner {
     pub(super) fn get_result(&self, action: ActionDigest) -> Result<Option<Arc<ActionResult>>, StoreError> {
         let key = Key::result(action);
-        let Some(payload) = self.payload(&key, action.0)? else { return Ok(None) };
+        let Some((entry, payload)) = self.payload(&key, action.0)? else { return Ok(None) };
         match ActionResult::decode(action.0.function(), &payload) {
             Ok(result) => {
-                self.mark(&key)?;
+                self.renew(&key, &entry, self.stamp(0))?;
                 Ok(Some(Arc::new(result)))
             }
             Err(error) => {
@@ -35,20 +36,12 @@ impl Inner {
         Ok(())
     }
 
-    /// The payload of an entry whose digest has this size, in the log.
-    pub(super) fn payload(&self, key: &Key, digest: lre_model::Digest) -> Result<Option<bytes::Bytes>, StoreError> {
-        if self.catalogue.get(key).is_none_or(|entry| entry.size_bytes != digest.size_bytes()) {
-            return Ok(None);
-        }
-        self.payload_of(key)
-    }
-
-    /// The same of an entry of which that is known.
-    pub(super) fn payload_of(&self, key: &Key) -> Result<Option<bytes::Bytes>, StoreError> {
-        match self.catalogue.read(key)? {
-            Payload::Bytes(bytes) => Ok(Some(bytes)),
-            Payload::File | Payload::Absent => Ok(None),
-            Payload::Damaged(found) => {
+    /// The payload of an entry whose digest has this size, in the log, with the entry.
+    pub(super) fn payload(&self, key: &Key, digest: Digest) -> Result<Option<(Entry, Bytes)>, StoreError> {
+        match self.catalogue.read_if(key, |entry| entry.size_bytes == digest.size_bytes())? {
+            Some((entry, Payload::Bytes(bytes))) => Ok(Some((entry, bytes))),
+            None | Some((_, Payload::File | Payload::Absent)) => Ok(None),
+            Some((_, Payload::Damaged(found))) => {
                 self.keep_damaged(key, &found, "its checksum is wrong")?;
                 Ok(None)
             }

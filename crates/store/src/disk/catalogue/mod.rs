@@ -50,6 +50,9 @@ use writer::Writer;
 /// Bytes of a segment. A larger record makes a larger one.
 const SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
 
+/// Keys that are looked for at the same time.
+const WARM_KEYS: usize = 64;
+
 /// Keys in one record of use.
 const USES_MAX: usize = 64 * 1024;
 
@@ -154,7 +157,17 @@ impl Catalogue {
     /// The entries of many keys, under one lock: `seen` is called for each in order. It must not call the catalogue.
     pub(crate) fn look(&self, keys: impl IntoIterator<Item = Key>, mut seen: impl FnMut(Key, Option<Entry>)) {
         let state = unpoisoned(self.state.read());
-        keys.into_iter().for_each(|key| seen(key, state.index.get(&key).map(Slot::entry)));
+        let (mut keys, mut some) = (keys.into_iter(), Vec::with_capacity(WARM_KEYS));
+        loop {
+            some.extend(keys.by_ref().take(WARM_KEYS));
+            if some.is_empty() {
+                return;
+            }
+            if some.len() > 1 {
+                state.index.warm(&some);
+            }
+            some.drain(..).for_each(|key| seen(key, state.index.get(&key).map(Slot::entry)));
+        }
     }
 
     /// The bytes of an entry.
@@ -162,7 +175,15 @@ impl Catalogue {
     /// # Errors
     /// The disk failed.
     pub(crate) fn read(&self, key: &Key) -> io::Result<Payload> {
-        self.read_payload(key)
+        Ok(self.read_payload(key, |_| true)?.map_or(Payload::Absent, |(_, payload)| payload))
+    }
+
+    /// The same with the entry, of an entry for which `is_it` says so.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub(crate) fn read_if(&self, key: &Key, is_it: impl Fn(&Entry) -> bool) -> io::Result<Option<(Entry, Payload)>> {
+        self.read_payload(key, is_it)
     }
 
     /// Keeps an entry with its bytes in the log, in place of an older one. `size_bytes` is the size in the digest.

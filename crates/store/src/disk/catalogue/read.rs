@@ -1,5 +1,5 @@
 //! Reading one record, and what to do when it is not what was written.
-use super::entry::Key;
+use super::entry::{Entry, Key};
 use super::index::Slot;
 use super::record::{At, HEAD, Head, is_sound};
 use super::{Catalogue, Payload, unpoisoned};
@@ -20,15 +20,22 @@ pub(super) enum Record {
 }
 
 impl Catalogue {
-    /// See [`Catalogue::read`].
-    pub(super) fn read_payload(&self, key: &Key) -> io::Result<Payload> {
+    /// See [`Catalogue::read_if`].
+    pub(super) fn read_payload(
+        &self,
+        key: &Key,
+        is_it: impl Fn(&Entry) -> bool,
+    ) -> io::Result<Option<(Entry, Payload)>> {
         for _ in 0..TRIES {
-            let Some(slot) = unpoisoned(self.state.read()).index.get(key).copied() else { return Ok(Payload::Absent) };
+            let slot = unpoisoned(self.state.read()).index.get(key).copied();
+            let Some((slot, entry)) = slot.map(|slot| (slot, slot.entry())).filter(|(_, entry)| is_it(entry)) else {
+                return Ok(None);
+            };
             if slot.is_file() {
-                return Ok(Payload::File);
+                return Ok(Some((entry, Payload::File)));
             }
             if let Some(payload) = self.payload_of(key, &slot)? {
-                return Ok(payload);
+                return Ok(Some((entry, payload)));
             }
         }
         Err(io::Error::other("a record of the log has moved away each time it was looked at"))
