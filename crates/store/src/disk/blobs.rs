@@ -156,11 +156,11 @@ impl BlobStore for DiskStore {
 
 /// What is known of some digests at a glance.
 #[derive(Default)]
-struct Glance {
+struct Glance<'a> {
     /// Those that are there.
     present: Vec<Digest>,
     /// Those that are not known to be there: known to be absent (`Some(false)`), or to be looked for.
-    unknown: Vec<(Digest, Option<bool>)>,
+    unknown: Vec<(&'a Digest, Option<bool>)>,
     /// Those of the others, and of those to be looked for, whose mark is old.
     stale: Vec<Key>,
 }
@@ -174,7 +174,7 @@ impl Inner {
         (entry.place == Place::Packed || (entry.seen && self.watch.is_watched(key))).then_some(true)
     }
 
-    fn glance(&self, digests: &[Digest]) -> Glance {
+    fn glance<'a>(&self, digests: &'a [Digest]) -> Glance<'a> {
         let (mut asked, minute) = (digests.iter(), self.clock.minute());
         let mut glance = Glance { present: Vec::with_capacity(digests.len()), ..Glance::default() };
         self.catalogue.look(digests.iter().map(|digest| Key::blob(*digest)), |key, entry| {
@@ -183,7 +183,7 @@ impl Inner {
             let there = entry.map_or(absent, |entry| self.is_there(&key, &entry, *digest));
             match there {
                 Some(true) => glance.present.push(*digest),
-                _ => glance.unknown.push((*digest, there)),
+                _ => glance.unknown.push((digest, there)),
             }
             if there != Some(false) && entry.is_some_and(|entry| self.is_stale(&entry, minute)) {
                 glance.stale.push(key);
@@ -220,7 +220,8 @@ impl Inner {
         let mut missing = match at_a_glance {
             Some(missing) => missing,
             None => {
-                let inner = Arc::clone(self);
+                let (inner, unknown) =
+                    (Arc::clone(self), unknown.iter().map(|(d, there)| (**d, *there)).collect::<Vec<_>>());
                 blocking(move || Ok(inner.missing(&unknown)?)).await?
             }
         };
@@ -238,7 +239,7 @@ impl Inner {
 
     /// What is missing of digests that are not known to be there, each once, in order. Blocks.
     fn missing(&self, unknown: &[(Digest, Option<bool>)]) -> io::Result<Vec<Digest>> {
-        let (mut missing, mut seen) = (Vec::new(), Seen::with_capacity_and_hasher(unknown.len(), ByDigest::default()));
+        let (mut missing, mut seen) = (Vec::new(), Seen::default());
         for (digest, there) in unknown {
             if seen.insert(*digest) && !there.map_or_else(|| self.has_file(*digest), Ok)? {
                 missing.push(*digest);
@@ -248,18 +249,19 @@ impl Inner {
     }
 
     /// The same, where it can be said with few looks and nothing to hash.
-    fn missing_at_a_glance(&self, unknown: &[(Digest, Option<bool>)]) -> io::Result<Option<Vec<Digest>>> {
-        let (mut missing, mut seen) = (Vec::new(), Seen::with_capacity_and_hasher(unknown.len(), ByDigest::default()));
+    fn missing_at_a_glance(&self, unknown: &[(&Digest, Option<bool>)]) -> io::Result<Option<Vec<Digest>>> {
+        let mut missing = Vec::with_capacity(unknown.len());
+        let mut seen = HashSet::with_capacity_and_hasher(unknown.len(), ByDigest::default());
         for (digest, there) in unknown {
             if !seen.insert(*digest) {
                 continue;
             }
             match there {
                 Some(true) => {}
-                Some(false) => missing.push(*digest),
-                None => match self.look(*digest)? {
+                Some(false) => missing.push(**digest),
+                None => match self.look(**digest)? {
                     Look::Present => {}
-                    Look::Absent => missing.push(*digest),
+                    Look::Absent => missing.push(**digest),
                     Look::Doubtful => return Ok(None),
                 },
             }
